@@ -180,6 +180,12 @@ class Connect:
         """
         self._log.failed(candidate, route, why)
         result, detail = _RESULTS.get(why.reason, "unreachable"), ascii(why.detail)[1:-1]
-        group.failed(candidate, result, detail, blameless=isinstance(why, DialAbandoned | LocalShortage))
+        group.failed(
+            candidate,
+            result,
+            detail,
+            blameless=isinstance(why, LocalShortage),
+            abandoned=isinstance(why, DialAbandoned),
+        )
         if before is not None:
             why.detail = f"{before.detail}; {why.detail}"

@@ -34,7 +34,7 @@ from smartproxy.upstream.crowded import CrowdedTargets, share_limits
 from smartproxy.upstream.member import Dials
 from smartproxy.upstream.peek import would_choose
 from smartproxy.upstream.probes import DueProbes, readmit
-from smartproxy.upstream.state_log import log_differences, log_ejected, log_up_again
+from smartproxy.upstream.state_log import ignore, log_differences, log_ejected, log_up_again
 from smartproxy.upstream.tiers import Tier, best_tier, log_tier, no_target
 from smartproxy.upstream.waiting import WaitingClients
 
@@ -164,23 +164,18 @@ class Group:
         return candidate
 
     def peek(self, client: str | None) -> Upcoming:
-        """What the next connection would get, if it came now. Nothing is changed.
-
-        :param client: the client's address; ``None`` is any client.
-        """
+        """What the next connection of ``client`` would get, if it came now; ``None`` is any client. Nothing is changed."""
+        if self.tier is Tier.NONE and self._plan.is_searching:
+            return Upcoming("queue", [])
         if not self._queue:
-            if (probe := self._next_probe(client, ())) is not None:
-                return Upcoming("target", [probe.name])
-            if names := would_choose(self._balancer, self.candidates, client):
-                return Upcoming("target", names)
-            if self.tier is Tier.NONE:
-                return Upcoming("queue" if self._plan.is_searching else "no_target", [])
+            probe = self._next_probe(client, ())
+            names = [probe.name] if probe else would_choose(self._balancer, self.candidates, client)
+            if names or self.tier is Tier.NONE:
+                return Upcoming("target" if names else "no_target", names)
         return self._waiting.upcoming(self._plan.queue)
 
     def wait_for_room(self, client: str, seconds: float = 0.0) -> Deferred[Candidate]:
-        """Queue a client while every target is at its limit, or none is known yet.
-
-        Cancelling it removes the client from the queue.
+        """Queue a client while every target is at its limit, or none is known yet; a cancel removes it.
 
         :param seconds: the longest wait for the first targets; 0 is no limit.
         :raises Refused: where there is no queue, or it is full; the Deferred fails with it after the queue's timeout.
@@ -199,20 +194,25 @@ class Group:
         elif member.succeeded(self._seconds()) and self._may_log(member):
             log_up_again(self.name, member.name, "a connection has succeeded")
 
-    def failed(self, candidate: Candidate, result: DialResult, why: str, *, blameless: bool = False) -> None:
-        """The dial of ``candidate`` has failed.
+    def failed(
+        self,
+        candidate: Candidate,
+        result: DialResult,
+        why: str,
+        *,
+        blameless: bool = False,
+        abandoned: bool = False,
+    ) -> None:
+        """The dial of ``candidate`` has failed: see :meth:`~smartproxy.upstream.member.Member.failed`.
 
         :param why: for the log, one line of ASCII.
-        :param blameless: whether that says nothing about the target: its outcome was not waited for, or this process had
-            no resources for it.
         """
         # Where each client has a host of its own, one that does not answer must not take the others' away.
-        passive = None if candidate.is_chosen else self._plan.passive
-        member = candidate.member
+        member, passive = candidate.member, None if candidate.is_chosen else self._plan.passive
         was_up = member.dials is Dials.HEALTHY
-        if member.dials is not Dials.EJECTED and not blameless:
+        if member.dials is not Dials.EJECTED and not (blameless or abandoned):
             member.ejected_by = why  # before: who is told of the ejection reads it
-        is_ejected = member.failed(result, passive, self._seconds(), blameless=blameless)
+        is_ejected = member.failed(result, passive, self._seconds(), blameless=blameless, abandoned=abandoned)
         # A failed probe changes nothing: a dead target would have a line for each.
         if is_ejected and was_up and passive is not None and self._may_log(member):
             log_ejected(self.name, member.name, passive.eject_for, why)
@@ -353,6 +353,9 @@ class Group:
             self._place(candidate)
             return False
         member.active += 1
+        if member.unused_since is not None:  # of a group that was removed: it may have been dropped since
+            self._members.restore(member, self._seconds())
+            member.on_change = self._changed
         if candidate.limit and (member.active >= candidate.limit or member.shared is not None):
             self._place(candidate)
         if self._follows_load and candidate.inside:
@@ -394,7 +397,3 @@ class Group:
             return False
         self._waiting.serve(candidate)
         return True
-
-
-def ignore(_group: Group, _candidate: Candidate, _before: TargetState) -> None:
-    """The value of ``notify`` while no one follows changes of state."""

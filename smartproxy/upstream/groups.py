@@ -8,9 +8,9 @@ from weakref import WeakValueDictionary
 
 from smartproxy.upstream.candidate import named_targets
 from smartproxy.upstream.crowded import share_limits
-from smartproxy.upstream.group import Group, ignore
+from smartproxy.upstream.group import Group
 from smartproxy.upstream.pending import PendingDials
-from smartproxy.upstream.state_log import log_differences
+from smartproxy.upstream.state_log import ignore, log_differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping

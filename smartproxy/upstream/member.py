@@ -181,27 +181,39 @@ class Member:
         return True
 
     def failed(
-        self, result: DialResult, passive: PassiveHealthPlan | None, now: float, *, blameless: bool = False
+        self,
+        result: DialResult,
+        passive: PassiveHealthPlan | None,
+        now: float,
+        *,
+        blameless: bool = False,
+        abandoned: bool = False,
     ) -> bool:
         """A dial has failed. Returns whether that ejects the member.
 
         :param blameless: whether that says nothing about the target.
+        :param abandoned: whether it was not waited for, because another dial decides; that says nothing, either.
         :param passive: when it is ejected; ``None``: never.
         """
         self.is_undisturbed = False
         self.results[result] += 1
-        if blameless:
-            if self.dials is _PROBING:
-                self._set(DialEvent.WITHDRAWN, now)
-            return False
-        if self.hesitant:
-            self.hesitate(hesitant=False)
-        if passive is None or self.dials is _EJECTED:
-            return False  # ejected: by another connection that was dialed at the same time
-        if self.dials is _HEALTHY and not _is_enough(self._failed_at, passive, now):
-            return False
-        self._eject(passive, now)
-        return True
+        # Told of below: in between, a client that waits must not be given the member whose dial has failed.
+        was_hesitant, self.hesitant = self.hesitant, self.hesitant and abandoned
+        says_nothing = blameless or abandoned
+        if passive is not None and not says_nothing and self._is_to_be_ejected(passive, now):
+            self._eject(passive, now)
+            return True
+        if self.dials is _PROBING:
+            self._set(DialEvent.WITHDRAWN, now)
+        elif was_hesitant and not self.hesitant:
+            self.on_change(self)
+        return False
+
+    def _is_to_be_ejected(self, passive: PassiveHealthPlan, now: float) -> bool:
+        """Whether a failed dial ejects it; not where another connection that was dialed at the same time has done so."""
+        return self.dials is _PROBING or (
+            self.dials is _HEALTHY and _is_enough(self._failed_at, passive, now)
+        )
 
     def answered_badly(self, why: str, passive: PassiveHealthPlan, now: float) -> bool:
         """A request was answered with no HTTP, or not at all. Returns whether that ejects the member.
@@ -322,9 +334,9 @@ class Members:
     def keep(self, group: str, names: Collection[str], now: float) -> None:
         """Members of ``group`` other than ``names`` end when their last connection has ended."""
         for name, member in self._members.get(group, {}).items():
-            if name not in names and member.unused_since is None:
+            if name not in names:
                 member.on_change = _ignore
-                member.unused_since = now
+                member.unused_since = now if member.unused_since is None else member.unused_since
 
     def restore(self, member: Member, now: float) -> None:
         """Count ``member``, of a removed group, again: a connection that was accepted before may get it."""

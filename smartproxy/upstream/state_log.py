@@ -108,3 +108,7 @@ def in_brief(names: Sequence[str]) -> str:
     """The names, of which so many are listed."""
     left = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return ", ".join(names[:_MOST_NAMED]) + left
+
+
+def ignore(*_: object) -> None:
+    """What is told of changes of state while no one follows them."""
