@@ -50,9 +50,8 @@ class ClientConnection(Served):
         self.is_closing = False
         self.is_ended = False
         self._plan = plan
-        self._is_outdated = (
-            False  # the routes that it has are not in force, and it cannot have those that are
-        )
+        #: Whether the routes that it has are not in force, and it cannot have those that are.
+        self._is_outdated = False
         self._is_paused = False
         self._is_holding = False  # not read, because of what is held
         self._is_full = False  # the client does not read

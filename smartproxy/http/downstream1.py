@@ -351,6 +351,7 @@ class HttpDownstream(ClientConnection):
         self._send(head)
         self._over()
         self.side.buffered, self._held = self._held, b""
+        self._is_holding = False  # it is the relay's to read
         self.side.ended = self.is_ended
         self._services.relay(record, self.side, linked, exchange).chainDeferred(self.done)
 
