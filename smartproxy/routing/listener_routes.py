@@ -173,9 +173,9 @@ class ListenerRoutes:
             name,
             facts.secured is None,
         )
-        found: Entry | None = known.get(key, _UNKNOWN)
-        if found is not _UNKNOWN:
-            return found
+        remembered: object = known.get(key, _UNKNOWN)
+        if remembered is None or isinstance(remembered, Entry):
+            return remembered
         found = self._search(facts)
         if len(request.path) <= _LONGEST_KNOWN:
             if len(known) >= _MOST_KNOWN:
