@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from smartproxy.errors import InvalidTargetsFile
 from smartproxy.model.plan import (
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     ValidTarget: TypeAlias = Callable[[object, References], Target]
     #: Reads the file of the group with this name and these keys; raises InvalidTargetsFile.
     ValidFile: TypeAlias = Callable[[str, Balancing, Configuration, References], ListedTargets]
+
+T = TypeVar("T")
 
 #: Version 2 has checksums, TLVs and UNIX addresses; version 1, the default, is what every backend understands.
 _VERSION_2: Final = 2
@@ -237,31 +239,28 @@ def _bytes(text: str | None, base64: str | None) -> bytes:
 
 
 def _passive_health(*levels: BalancingDefaults) -> PassiveHealthPlan | None:
-    tables: list[PassiveHealth] = []
-    for level in levels:
-        written = level.passive_health
-        if "passive_health" not in level.model_fields_set or written is True:
-            continue
-        if written is False:
-            if not tables:
-                return None
-            break
-        tables.append(written)
-    tables = tables or [PassiveHealth()]
+    if inherited("passive_health", *levels) is False:
+        return None
+    tables = _tables("passive_health", PassiveHealth, *levels) or [PassiveHealth()]
     seconds = (units.seconds(inherited(name, *tables)) for name in ("window", "eject_for"))
     return PassiveHealthPlan(inherited("failures", *tables), *seconds)
 
 
 def checks_of(*holders: BalancingDefaults | Target) -> list[HealthCheck]:
     """The tables of a check, the first one that sets a key wins; none where the target is not checked."""
+    return _tables("health_check", HealthCheck, *holders)
+
+
+def _tables(key: str, table: type[T], *holders: BalancingDefaults | Target) -> list[T]:
+    """What is written under ``key``, the inner level first, up to one that says ``false``; ``true`` is an empty table."""
     levels = []
     for holder in holders:
-        if "health_check" not in holder.model_fields_set:
+        if key not in holder.model_fields_set:
             continue
-        written = holder.health_check
+        written = getattr(holder, key)
         if written is False:
             break
-        levels.append(HealthCheck() if written is True else written)
+        levels.append(table() if written is True else written)
     return levels
 
 
