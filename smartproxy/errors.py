@@ -95,9 +95,7 @@ class HandshakeFailed(Refused):
     def __init__(
         self, detail: str, *, alert_sent: bool = True, timed_out: bool = False, by_peer: bool = False
     ) -> None:
-        super().__init__(RejectReason.TLS_ERROR, detail)
-        if by_peer:
-            self.side = EndedBy.CLIENT
+        super().__init__(RejectReason.TLS_ERROR, detail, EndedBy.CLIENT if by_peer else None)
         self.alert_sent = alert_sent
         self.timed_out = timed_out
 

@@ -16,6 +16,11 @@ def is_coroutine_function(value: object) -> bool:
     return iscoroutinefunction(value) or iscoroutinefunction(getattr(value, "__call__", None))  # noqa: B004 - it is asked what it is, not whether it is there
 
 
+def serves(handler: Any) -> bool:
+    """Whether ``handler`` can serve a connection or a request itself; any other callable must be called for one that can."""
+    return hasattr(handler, "buildProtocol") or is_coroutine_function(handler)
+
+
 def parameters(value: Any) -> Sequence[Parameter] | None:
     """The parameters of a callable; ``None`` where it does not tell them."""
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from smartproxy.flow.callables import ask, description_of
 from smartproxy.flow.coroutines import unfailed
-from smartproxy.flow.signatures import is_coroutine_function
+from smartproxy.flow.signatures import serves
 from smartproxy.http.local.handlers import answers_of
 from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import HttpPlan
@@ -91,8 +91,3 @@ class Serve:
         if protocol is None:
             return None
         return ServedProtocol(record, side, self._clock.seconds, protocol, routed)
-
-
-def serves(handler: Any) -> bool:
-    """Whether ``handler`` can serve a connection itself; any other callable must be called for one that can."""
-    return hasattr(handler, "buildProtocol") or is_coroutine_function(handler)

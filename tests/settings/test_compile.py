@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.flow.signatures import serves
 from smartproxy.http.local.services import LocalAnswers
 from smartproxy.model.plan import (
     AcceptHeader,
@@ -26,7 +27,6 @@ from smartproxy.model.plan import (
     Treatment,
     ZombiePlan,
 )
-from smartproxy.phases.serve import serves
 from smartproxy.settings import Settings
 from smartproxy.wire.proxy_header import Tlv
 from tests.settings.formats import as_json, folder, route

@@ -16,7 +16,7 @@ import sys
 from inspect import isclass
 from typing import Any, Final
 
-from smartproxy.flow.signatures import first_positional, is_coroutine_function, parameters
+from smartproxy.flow.signatures import first_positional, is_coroutine_function, parameters, serves
 from smartproxy.http.local.served_exchange import ServedExchange
 from smartproxy.http.local.services import LocalAnswers
 
@@ -46,7 +46,7 @@ def _gives_resource(handler: Any) -> bool:
     """Whether it is a resource or a class of them, or can be called without arguments and with none."""
     if _is_resource(handler):
         return True
-    if isclass(handler) or hasattr(handler, "buildProtocol") or is_coroutine_function(handler):
+    if isclass(handler) or serves(handler):
         return False
     return parameters(handler) == []
 

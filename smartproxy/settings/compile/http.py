@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.flow.signatures import is_coroutine_function
+from smartproxy.flow.signatures import serves
 from smartproxy.model.plan import HttpPlan
 from smartproxy.settings.compile.http_rules import header_rules, rewrite_plan
 from smartproxy.settings.tables import units
@@ -46,8 +46,7 @@ def chosen_http_plan(
     route: Route, settings: Configuration, pages: ErrorPages, handler: object
 ) -> HttpPlan | None:
     """The terms for a handler of requests that ``handler`` may choose; ``None`` where it chooses none, but serves itself."""
-    serves = handler is None or hasattr(handler, "buildProtocol") or is_coroutine_function(handler)
-    return None if serves else _terms(route, settings, pages)
+    return None if handler is None or serves(handler) else _terms(route, settings, pages)
 
 
 def _terms(route: Route, settings: Configuration, pages: ErrorPages) -> HttpPlan:
