@@ -104,7 +104,7 @@ class _Question:
         return self.answered
 
     async def awaited(self, answer: Awaitable[object]) -> object:
-        """What ``answer`` gives; ``None`` where it was cancelled, because nobody asks any more.
+        """What ``answer`` gives; ``None`` where the question was cancelled.
 
         Twisted would keep that exception in a circle with the frames of the coroutine, and so with what has called it.
         """

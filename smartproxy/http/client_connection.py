@@ -117,7 +117,7 @@ class ClientConnection(Served):
             self.side.transport.resumeProducing()
 
     def hold(self, *, is_much: bool) -> None:
-        """Read the client no more while ``is_much`` is held of it, whoever else lets it be read."""
+        """Pause reading while ``is_much`` is held of the client. Apart from :meth:`pause_request`: each pause has to end."""
         if is_much is self._is_holding:
             return
         self._is_holding = is_much

@@ -29,7 +29,7 @@ _OF_ONE_HOP: Final = (
 #: Fields that say who the client is. Nobody's are passed on as they came: a target may take them for ours. Servers that make
 #: variables of fields cannot tell ``X_Forwarded_For`` from ``X-Forwarded-For``. ``Fields.noted`` has all of them.
 _OF_THE_CLIENT: Final = rb"x[-_.]forwarded[-_.][^:\n]*+|x[-_.]real[-_.]ip|forwarded"
-#: Those of ``X-Forwarded-*`` that are passed on for a trusted proxy: all but those that are written anew, and two that never are.
+#: The fields ``X-Forwarded-*`` that are passed on for a trusted proxy: not those that are written anew, nor Prefix and Server.
 _OF_A_PROXY: Final = re.compile(
     rb"\nx[-_.]forwarded[-_.](?!(?:for|proto|host|port|prefix|server):)[^:\n]*+:[^\n]*+", re.IGNORECASE
 )

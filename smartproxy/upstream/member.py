@@ -197,7 +197,7 @@ class Member:
         """
         self.is_undisturbed = False
         self.results[result] += 1
-        # Told of below: in between, a client that waits must not be given the member whose dial has failed.
+        # The group is notified below, when the outcome is known: it must not assign a waiting client to this member before.
         was_hesitant, self.hesitant = self.hesitant, self.hesitant and abandoned
         says_nothing = blameless or abandoned
         if passive is not None and not says_nothing and self._is_to_be_ejected(passive, now):

@@ -111,4 +111,4 @@ def in_brief(names: Sequence[str]) -> str:
 
 
 def ignore(*_: object) -> None:
-    """What is told of changes of state while no one follows them."""
+    """The default callback for changes of state: does nothing."""

@@ -10,7 +10,7 @@ from smartproxy import Route
 from tests.http.case import GET, OK, AnswerCase, http_route, parts
 from tests.on_network import NetworkTestCase, served
 
-NOBODY = {"ipBlockList": ["0.0.0.0/0", "::/0"]}
+BLOCKS_ALL = {"ipBlockList": ["0.0.0.0/0", "::/0"]}
 
 
 def saying(text, name, *, ports=80, action=None, match=None, **more):
@@ -89,7 +89,7 @@ class OwnTermsTests(SaidCase):
         self.start(
             saying("open", "open"),
             http_route("closed", path="/closed", action=own).model_copy(
-                update={"security": saying("", "x", security=NOBODY).security}
+                update={"security": saying("", "x", security=BLOCKS_ALL).security}
             ),
         )
         first = parts(self.connect(said=asking("/closed")).received)

@@ -141,7 +141,7 @@ class ForwardedTests(HttpCase):
         self.assertEqual((fields[b"X-Real-IP"], fields[b"X-Forwarded-Proto"]), (b"9.9.9.9", b"https"))
 
     def test_other_fields_of_a_trusted_proxy_are_passed_on(self):
-        """But for those that its ``Connection`` lists, and any other spelling of those that are written anew."""
+        """Except fields that its ``Connection`` lists, and other spellings of fields that are written anew."""
         self.start(http_route("f", 81), proxy_ips=["192.0.2.0/24"], accept_proxy_protocol=False)
         self.SENT = (
             b"X-Forwarded-Ssl: on\r\nX-Forwarded-User: bob\r\nX_Forwarded_Ssl2: a\r\nX-Forwarded-For2: b\r\nX_Forwarded_For: c\r\n"

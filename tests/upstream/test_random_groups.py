@@ -36,7 +36,7 @@ STEPS = {
 
 
 class Dialer:
-    """Its attempts end when they are told to, or at their timeouts; ``behaviour`` of an address ends them at once."""
+    """Its attempts end when the test ends them, or at their timeouts; ``behaviour`` of an address ends them at once."""
 
     connects_at_once = True
 

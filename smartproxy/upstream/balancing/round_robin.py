@@ -5,7 +5,7 @@ weights 5, 1, 1 that is ``a a b a a c a`` and not ``a a a a a b c``. haproxy's `
 sequence computed in advance, it follows each change of weights and candidates at once, and choosing one of a thousand
 costs one step in a heap.
 
-The virtual time at which a member is due is kept in the member, so that a reload changes nobody's turn. It may be of an earlier
+The virtual time at which a member is due is kept in the member, so that a reload changes no turn. It may be of an earlier
 balancer, whose time was another one, where the group had another algorithm in between. So a candidate that enters is due within
 one of its turns from now.
 """

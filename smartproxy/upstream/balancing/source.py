@@ -1,9 +1,9 @@
 """By client address: the same client gets the same target, with consistent hashing and bounded load.
 
-Every candidate has points on a ring, at hashes of its name; those of about the same weight share a ring. A client is at the hash of its address, and gets the candidate
-whose point is the nearest one behind it, where a distance counts as much less as the candidate's weight is higher ("Weighted
-Distributed Hash Tables", Schindelhauer, Schomaker, 2005: the linear method). So the points of a candidate do not depend on the
-weights of others. Removing one of five targets moves the clients of that one and no others, and a higher weight moves clients
+Every candidate has points on a ring, at hashes of its name; those of about the same weight share a ring. A client is at the
+hash of its address, and gets the candidate whose point is the nearest one behind it, where each distance is divided by the
+candidate's weight ("Weighted Distributed Hash Tables", Schindelhauer, Schomaker, 2005: the linear method). So the points of a
+candidate do not depend on the weights of others. Removing one of five targets moves the clients of that one and no others, and a higher weight moves clients
 to that target only. The hash depends on names alone, so every process and every restart agrees.
 
 Load is bounded as in "Consistent Hashing with Bounded Loads" (Mirrokni, Thorup, Zadimoghaddam, 2016): a candidate with

@@ -51,7 +51,7 @@ class StatusTests(ResourceCase):
 
 
 class Failing:
-    """A producer that fails where it is told to."""
+    """A producer whose named methods raise."""
 
     def __init__(self, asked, *fails):
         self.asked, self.fails, self.called = asked, fails, []
