@@ -78,7 +78,8 @@ class Table(_Model):
         validate_by_name=True,
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
+        # Most tables are only read as a part of the whole: none is compiled before it is called itself.
+        defer_build=True,
     )
 
 
