@@ -13,6 +13,9 @@ JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 # A process that has nothing left to do takes tests from another one: how long they take differs by three magnitudes.
 PARALLEL := --numprocesses=$(JOBS) --dist=worksteal
 
+# Programs are started hundreds of times: none compiles its modules anew, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .NOTPARALLEL:
 .PHONY: help demo test unit bench fuzz soak lint format docs compiled peers clean
 
