@@ -6,11 +6,10 @@ import hashlib
 import os
 import random
 import socket
-import ssl
 import threading
 
 from tests.live.backends import echo, read_to_end, reset
-from tests.live.terminating import TLS_WAYS, TlsCase
+from tests.live.terminating import TLS_CUT, TLS_WAYS, TlsCase
 from tests.live.waiting import until
 
 #: Bytes: no multiple of any buffer or record, and more than all buffers on the way hold together.
@@ -107,7 +106,7 @@ class EndTests(TlsCase):
             client = self.secure(port)
             self.read(client, 100_000)
             client.sendall(b".")
-            with self.assertRaises((ConnectionResetError, ssl.SSLEOFError)):
+            with self.assertRaises(TLS_CUT):
                 client.recv(1)
             proxy.emptied()
             until(lambda: proxy.closed("upstream_reset") == 1, "the reset, counted")  # noqa: B023 - this round's

@@ -6,11 +6,10 @@ Each leaves no connection, no descriptor and no log line that hides a fault, and
 from __future__ import annotations
 
 import contextlib
-import ssl
 
 from tests.live.backends import echo, over_tls, read_to_end, reset, silent
 from tests.live.dead_ends import blackhole
-from tests.live.terminating import INNER, TLS_WAYS, ReEncryptingCase
+from tests.live.terminating import INNER, TLS_CUT, TLS_WAYS, ReEncryptingCase
 from tests.live.waiting import until
 
 #: The beginning of a ServerHello in a record that says it is longer.
@@ -178,7 +177,7 @@ class TargetResetTests(ResetCase):
 
     def assert_cut(self, port):
         client = self.secure(port)
-        with self.assertRaises((ConnectionError, ssl.SSLEOFError)):
+        with self.assertRaises(TLS_CUT):
             client.sendall(b"words")
             read_to_end(client)
         with contextlib.suppress(OSError):

@@ -29,7 +29,7 @@ def genuine(server_name, alpn=(), *, newest=ssl.TLSVersion.TLSv1_3):
     """The hello that OpenSSL sends, as Python configures it."""
     context = ssl.create_default_context()
     context.check_hostname = server_name is not None
-    context.maximum_version = newest
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1_2, newest
     if alpn:
         context.set_alpn_protocols(list(alpn))
     outgoing = ssl.MemoryBIO()
