@@ -31,10 +31,12 @@ demo: $(VENV)/.for-demo ## Run the demonstration until Ctrl-C
 
 # What each runner is for. pytest runs every test and measures coverage. trial runs the tests on its TestCase once more,
 # because its own runner is the reference for clean reactors and lost errors. tests/live and test_packaging.py block on
-# other processes and never run a reactor, so trial has nothing to add there. tests/embedded is what an embedder writes
-# with pytest-twisted, which keeps the reactor running and so needs a process of its own.
-TRIAL := $(filter-out tests/live/ tests/embedded/,$(dir $(wildcard tests/*/__init__.py))) \
-	$(filter-out tests/test_packaging.py,$(wildcard tests/test_*.py))
+# other processes and never run a reactor, so trial has nothing to add there; nor in the tests of packages that know no
+# reactor, and of documents. tests/embedded is what an embedder writes with pytest-twisted, which keeps the reactor running
+# and so needs a process of its own.
+TRIAL := $(filter-out $(foreach each,live embedded fuzz model routing wire,tests/$(each)/),$(dir $(wildcard \
+	tests/*/__init__.py))) $(foreach each,callables check_callables demo embedded_groups embedding errors monitoring \
+	tap target_callables twistd_options,tests/test_$(each).py)
 
 test: peers lint docs $(VENV)/.for-check ## Everything that CI runs
 	@$(BIN)/coverage erase
