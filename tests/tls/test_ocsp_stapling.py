@@ -182,6 +182,35 @@ class ReplacedTests(StaplingCase):
         self.asked.answer(der)
         self.assertEqual(self.staple(renewed), der)
 
+    def test_issuer_that_is_added_to_the_chain_is_asked_about(self) -> None:
+        """The certificate is the same one: its file had no chain, and is completed without a restart."""
+        alone = Leaf(LEAF.certificate, LEAF.key)
+        self.begin(alone)
+        self.assertIn("issuer is not in the file", self.status(alone).detail)
+        self.renew(LEAF)
+        self.assertEqual(self.staple(), b"")
+        self.clock.advance(SWEEP_INTERVAL)
+        der = OURS.answer(LEAF)
+        self.asked.answer(der)
+        self.assertEqual((self.staple(), self.status().status), (der, "good"))
+
+    def test_issuer_that_is_added_is_noticed_by_a_sweep(self) -> None:
+        """Without a client in between: a context for the longer chain is made only when one connects."""
+        self.begin(Leaf(LEAF.certificate, LEAF.key))
+        self.renew(LEAF)
+        self.clock.advance(SWEEP_INTERVAL)
+        self.clock.advance(SWEEP_INTERVAL)
+        self.assertEqual(len(self.asked.questions), 1)
+
+    def test_one_chain_of_two_with_the_issuer_is_enough(self) -> None:
+        """Two routes show the same certificate, and the file of one has no chain."""
+        self.begin(Leaf(LEAF.certificate, LEAF.key), LEAF)
+        self.clock.pump([SWEEP_INTERVAL] * 5)
+        self.assertEqual(len(self.asked.questions), 1)
+        der = OURS.answer(LEAF)
+        self.asked.answer(der)
+        self.assertEqual(self.staple(), der)
+
     def test_request_for_a_replaced_certificate_is_cancelled(self) -> None:
         self.begin()
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)

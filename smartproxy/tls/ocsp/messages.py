@@ -82,7 +82,7 @@ def request_for(chain: Sequence[x509.Certificate]) -> OcspRequest:
     :raises OcspRequestImpossible: if no responder can be asked.
     """
     leaf = chain[0]
-    url = next(_responders(leaf), None)
+    url = responder_of(leaf)
     if url is None:
         raise OcspRequestImpossible("the certificate names no responder")
     issuer = next((above for above in chain[1:] if _issued(above, leaf)), None)
@@ -91,6 +91,11 @@ def request_for(chain: Sequence[x509.Certificate]) -> OcspRequest:
     # SHA-1 only identifies the certificate here. Every responder supports it, and few support another hash.
     asked = _identifying(leaf, issuer, hashes.SHA1())  # noqa: S303 - see above
     return OcspRequest(leaf, issuer, url, asked.public_bytes(serialization.Encoding.DER))
+
+
+def responder_of(leaf: x509.Certificate) -> str | None:
+    """The URL of the responder that a certificate names; ``None`` if it names none."""
+    return next(_responders(leaf), None)
 
 
 def _responders(leaf: x509.Certificate) -> Iterator[str]:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 from smartproxy.errors import OcspRequestImpossible
 from smartproxy.model.certificate_status import ShownStaple
-from smartproxy.tls.ocsp.messages import OcspRequest, OcspResponse, Status, request_for
+from smartproxy.tls.ocsp.messages import OcspRequest, OcspResponse, Status, request_for, responder_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography import x509
     from twisted.internet.defer import Deferred
 
     from smartproxy.tls.certificate import Certificate
@@ -36,7 +39,7 @@ class Stapled:
     """
 
     __slots__ = (
-        "due", "expired", "failures", "name", "pending", "problem", "rejected", "request", "response", "unanswered",
+        "_incomplete", "due", "expired", "failures", "name", "pending", "problem", "rejected", "request", "response", "unanswered",
     )  # fmt: skip
 
     def __init__(self, certificate: Certificate) -> None:
@@ -48,10 +51,18 @@ class Stapled:
         self.failures = 0
         self.problem = ""
         self.unanswered = self.rejected = self.expired = False
+        #: The chain, where it lacks the issuer that a responder could be asked with.
+        self._incomplete: Sequence[x509.Certificate] | None = None
         try:
             self.request = request_for(certificate.chain)
         except OcspRequestImpossible as why:
             self.problem = str(why)
+            if responder_of(certificate.leaf) is not None:
+                self._incomplete = certificate.chain
+
+    def is_of(self, certificate: Certificate) -> bool:
+        """Whether it is right for ``certificate``, which has the same leaf: its chain may have the issuer that was missing."""
+        return self._incomplete is None or self._incomplete == certificate.chain
 
     @property
     def url(self) -> str:

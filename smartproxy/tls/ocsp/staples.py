@@ -68,9 +68,14 @@ class Staples:
         """The state of the response for ``certificate``."""
         return self.state(certificate).status(self.wall())
 
+    def known(self, certificate: Certificate) -> Stapled | None:
+        """The state of ``certificate``; ``None`` where it has to be created."""
+        found = self.states.get(certificate.fingerprint)
+        return found if found is not None and found.is_of(certificate) else None
+
     def state(self, certificate: Certificate) -> Stapled:
         """The state of ``certificate``; it is created on first use."""
-        found = self.states.get(certificate.fingerprint)
+        found = self.known(certificate)
         if found is None:
             found = self.states[certificate.fingerprint] = Stapled(certificate)
         return found

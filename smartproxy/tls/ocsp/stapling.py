@@ -173,7 +173,7 @@ class Stapling:
         new: list[Certificate] = []
         kept = {}
         for certificate in shown:
-            known = self._staples.states.get(certificate.fingerprint)
+            known = self._staples.known(certificate)
             if known is not None:
                 kept[certificate.fingerprint] = known
             elif len(new) < MAX_NEW:
