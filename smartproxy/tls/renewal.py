@@ -54,6 +54,7 @@ class WatchedFiles:
     :param current: for each entry of a route, what its files contained when they were last read.
     :param directory: the directory of certificates, as it was last read.
     :param compiled: files that the plan was compiled from: it has to be compiled again when one changes.
+    :ivar unapplied: those that have changed since, where compiling the plan again has failed.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class WatchedFiles:
         self.current = current
         self.directory = directory
         self.compiled = compiled or {}
+        self.unapplied: set[str] = set()
 
     @classmethod
     def of(cls, entries: Iterable[CertificatePlan], plan: TlsPlan) -> WatchedFiles:

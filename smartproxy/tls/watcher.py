@@ -79,9 +79,13 @@ async def compile_where_changed(
     compile_again: Callable[[], Awaitable[None]],
     report: RenewalReport,
 ) -> None:
-    """Have the configuration compiled again if authorities, revocation lists and the like have changed."""
-    changed = [file for file in watched.compiled if before.get(file) != states.get(file)]
-    if not changed:
+    """Have the configuration compiled again if authorities, revocation lists and the like have changed.
+
+    Where that fails, the next change of any file has it tried again: the cause may be another file, as a key that was
+    replaced before its certificate.
+    """
+    watched.unapplied.update(file for file in watched.compiled if before.get(file) != states.get(file))
+    if not watched.unapplied:
         return
     try:
         await compile_again()
@@ -89,8 +93,9 @@ async def compile_where_changed(
         for problem in failed.problems if isinstance(failed, ConfigurationError) else [str(failed)]:
             report.kept(problem)
         return
-    for file in changed:
+    for file in sorted(watched.unapplied):
         report.renewed(file)
+    watched.unapplied.clear()
 
 
 async def _not_compiled() -> None:

@@ -141,6 +141,22 @@ class WatchedTests(TlsTestCase):
         self.assertFalse(self.is_accepted(robot))
         self.assertEqual(self.reloads(), (1, 1))
 
+    def begin_with_files(self):
+        """The certificate of the route is in files, too."""
+        leaf = self.authority.leaf("a.example")
+        pair = {"certFile": self.write("a.pem", leaf.pem), "keyFile": self.write("a.key", leaf.key_pem)}
+        self._certificate = pair
+        self.begin_client_auth()
+
+    def test_list_that_came_with_half_a_pair_is_in_force_with_the_other_half(self):
+        """A key, a list and, later, the certificate of the key are replaced: the list must not wait for its next change."""
+        self.begin_with_files()
+        robot, new = self.authority.leaf("robot", client=True), self.authority.leaf("a.example", kind="p384")
+        self.write("a.key", new.key_pem)
+        self.changed("crl.pem", self.authority.crl(robot))
+        self.changed("a.pem", new.pem)
+        self.assertFalse(self.is_accepted(robot))
+
     def test_live_connections_and_other_routes_go_on(self):
         self.begin_client_auth()
         robot = self.authority.leaf("robot", client=True)

@@ -127,3 +127,15 @@ class ChangesTests(SlotsCase):
         self.settle()
         self.assertEqual((self.compiled, self.counters.certificate_reloads["failed"]), (2, 1))
         self.assertIn("ca.pem: is none", [line.get("problem") for line in self.lines])
+
+    def test_a_file_that_could_not_be_compiled_is_tried_again_at_the_next_change(self):
+        """Of any file: that one may have been good, and the certificate of a key missing."""
+        authority = self.write("ca.pem", b"one")
+        self.follow(files={authority: None})
+        self.problem = "a.key: does not match the certificate"
+        self.settle()
+        self.problem = None
+        self.renew()
+        self.assertEqual((self.compiled, self.counters.certificate_reloads["ok"]), (2, 1))
+        self.renew()
+        self.assertEqual(self.compiled, 2)
