@@ -11,7 +11,8 @@ What the next configuration does not ask for is forgotten with the former one.
 
 A proxy that was started by root and runs as another user may have read files that it may not read again. What was read of
 such a file is kept for as long as no change of it can be seen, so that it does not prevent a reload of something else. So
-is a certificate of a route that has expired since it was read: it stays in use, as it would without the reload.
+is a certificate of a route that has expired since it was read: it stays in use, as it would without the reload. The same
+holds for a revocation list.
 """
 
 from __future__ import annotations
@@ -127,6 +128,11 @@ class KnownCertificates:
                 raise
         self._texts[file] = known
         return known.text
+
+    def is_as_before(self, file: str) -> bool:
+        """Whether a file that :meth:`contents` has read has the same content as in the configuration before."""
+        former, known = self._former_texts.get(file), self._texts.get(file)
+        return former is not None and known is not None and former.text == known.text
 
     def directory(self, path: str) -> DirectoryPlan:
         """The certificates in the directory ``path``; only those are read that have changed.

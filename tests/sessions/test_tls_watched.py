@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
+from types import SimpleNamespace
 
 from OpenSSL import SSL
 from twisted.logger import capturedLogs, formatEvent
 
 from smartproxy.files.watch import POLL_INTERVAL, SETTLE_TIME
+from smartproxy.settings.compile import certificates
 from tests.sessions.tls_case import TlsTestCase
-from tests.tls.made import Authority
+from tests.tls.made import DAY, Authority
 from tests.tls.talk import client
 
 
@@ -156,6 +159,53 @@ class WatchedTests(TlsTestCase):
         self.changed("crl.pem", self.authority.crl(robot))
         self.changed("a.pem", new.pem)
         self.assertFalse(self.is_accepted(robot))
+
+    def begin_with_two_authorities(self):
+        """Two routes, each with an authority of its own for its clients. The list of the second one expires first."""
+        self.partner = Authority("partner")
+        self.routes = []
+        for number, (authority, days) in enumerate(((self.authority, 7), (self.partner, 2))):
+            auth = {
+                "mode": "require",
+                "ca": self.write(f"clients-{number}.pem", authority.pem),
+                "crl": self.write(f"crl-{number}.pem", authority.crl(end=days * DAY)),
+            }
+            name = f"{'ab'[number]}.example"
+            tls = {"mode": "terminate", "certificate": self.pem(name), "clientAuth": auth}
+            self.routes.append(self.route(name, match={"domains": [name]}, tls=tls))
+        self.start(*self.routes)
+
+    def pass_days(self, days):
+        class Later(dt.datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return dt.datetime.now(tz) + days * DAY
+
+        self.patch(certificates, "dt", SimpleNamespace(datetime=Later, UTC=dt.UTC))
+
+    def test_expired_list_of_another_route_holds_up_no_new_list(self):
+        """It would expire, too, and then no client of any route with client certificates would be accepted."""
+        self.begin_with_two_authorities()
+        robot = self.authority.leaf("robot", client=True)
+        self.assertTrue(self.is_accepted(robot))
+        self.pass_days(3)
+        self.changed("crl-0.pem", self.authority.crl(robot))
+        self.assertEqual(self.reloads(), (1, 0))
+        self.assertFalse(self.is_accepted(robot))
+
+    def test_list_that_has_expired_meanwhile_prevents_no_reload(self):
+        """Its clients are refused with or without the reload, as with a certificate that has expired meanwhile."""
+        self.begin_with_two_authorities()
+        self.pass_days(3)
+        more = self.route("more", match={"ports": 444})
+        self.network.result(self.proxy.update_routes([*self.routes, more]))
+        self.assertEqual(len(self.proxy.plan.routes), 3)
+
+    def test_list_that_is_expired_when_it_is_replaced_is_refused(self):
+        self.begin_with_two_authorities()
+        lines = self.changed("crl-0.pem", self.authority.crl(end=-DAY))
+        self.assertEqual(self.reloads(), (0, 1))
+        self.assertIn("expired on", "".join(lines))
 
     def test_live_connections_and_other_routes_go_on(self):
         self.begin_client_auth()

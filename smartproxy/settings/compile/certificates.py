@@ -101,7 +101,9 @@ class TlsFiles:
         return self._authorities.get(name, lambda: self._read_authorities(self.path_of(name)))
 
     def revocations(self, name: str, ca: bytes) -> bytes:
-        """A PEM file with revocation lists: one of each authority in ``ca``, none of them expired.
+        """A PEM file with revocation lists: one of each authority in ``ca``, none of them expired when the file was first read.
+
+        A list that has expired since does not prevent a reload: its clients are refused with and without it.
 
         :raises InvalidCertificate: where one is missing or expired.
         """
@@ -126,6 +128,8 @@ class TlsFiles:
     def _read_revocations(self, file: str, ca: bytes) -> bytes:
         pem = self.known.contents(file)
         _check_revocations(file, pem, ca)
+        if not self.known.is_as_before(file):
+            _check_dates(file, pem)
         return pem
 
     def _watch(self, file: str | None) -> None:
@@ -159,7 +163,7 @@ class _Once(Generic[KeyT, ValueT]):
 
 
 def _check_revocations(file: str, pem: bytes, ca: bytes) -> None:
-    """Refuse what is no list, a missing list of an authority in ``ca``, and an expired one."""
+    """Refuse what is no list, and a missing list of an authority in ``ca``."""
     try:
         lists = revocation_lists(pem)
     except ValueError:
@@ -171,7 +175,11 @@ def _check_revocations(file: str, pem: bytes, ca: bytes) -> None:
         if authority.subject not in issuers:
             name = authority.subject.rfc4514_string()
             raise InvalidCertificate(f"{file}: contains no revocation list of {name}, which is in ca")
-    for one in lists:
+
+
+def _check_dates(file: str, pem: bytes) -> None:
+    """Refuse a list that has expired."""
+    for one in revocation_lists(pem):
         until = one.next_update_utc
         if until is not None and until < dt.datetime.now(dt.UTC):
             raise InvalidCertificate(f"{file}: expired on {until:%Y-%m-%d %H:%M} UTC")
