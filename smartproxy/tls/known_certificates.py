@@ -18,6 +18,7 @@ holds for a revocation list.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
@@ -47,16 +48,40 @@ class _ReadCertificate(NamedTuple):
 
     def is_current(self) -> bool:
         """Whether the files would be read with the same result now."""
-        return time.time() < self.until and self.is_unchanged()
+        return self.is_settled and time.time() < self.until and self.is_unchanged()
 
     def is_unchanged(self) -> bool:
-        """Whether the files are as they were when they were read."""
-        return self.is_settled and self.plan.states == tuple(map(state_of, self.plan.files))
+        """Whether no change of the files since they were read can be seen."""
+        return self.plan.states == tuple(map(state_of, self.plan.files))
 
     def may_be_current(self) -> bool:
         """Whether no change of the files can be seen, where this user may not read them."""
         states = zip(self.plan.files, self.plan.states, strict=True)
         return all(may_be_unchanged(state, state_of(file)) for file, state in states)
+
+
+class _Renewable:
+    """The certificate of some files as it was last read: by a configuration, or because the files have changed since.
+
+    Configurations share it for as long as the files are as they were last read.
+
+    :raises InvalidCertificate: if it cannot be used.
+    """
+
+    __slots__ = ("_files", "latest")
+
+    def __init__(self, files: CertificateFiles) -> None:
+        self._files = files
+        self.latest = self._read()
+
+    def _read(self) -> _ReadCertificate:
+        plan = replace(self._files.read(), reread=self._reread)
+        chain = x509.load_pem_x509_certificates(plan.chain)
+        return _ReadCertificate(plan, all(map(has_settled, plan.states)), next_change(chain))
+
+    def _reread(self) -> CertificatePlan:
+        self.latest = self._read()
+        return self.latest.plan
 
 
 class _ReadText(NamedTuple):
@@ -75,7 +100,7 @@ class KnownCertificates:
     def __init__(self, former: KnownCertificates | None = None) -> None:
         self._former_read = {} if former is None else former._read  # noqa: SLF001 - our own class
         self._former_directories = {} if former is None else former._directories  # noqa: SLF001 - our own class
-        self._read: dict[CertificateFiles, _ReadCertificate] = {}
+        self._read: dict[CertificateFiles, _Renewable] = {}
         self._directories: dict[str, CertificateDirectory] = {}
         self._former_texts = {} if former is None else former._texts  # noqa: SLF001 - our own class
         self._texts: dict[str, _ReadText] = {}
@@ -94,24 +119,22 @@ class KnownCertificates:
         """
         self._pace()
         known = self._read.get(files) or self._former_read.get(files)
-        if known is None or not known.is_current():
+        if known is None or not known.latest.is_current():
             known = self._read_anew(files, known)
         self._read[files] = known
-        return known.plan
+        return known.latest.plan
 
-    def _read_anew(self, files: CertificateFiles, known: _ReadCertificate | None) -> _ReadCertificate:
+    def _read_anew(self, files: CertificateFiles, known: _Renewable | None) -> _Renewable:
         try:
-            plan = files.read()
+            return _Renewable(files)
         except AccessDenied:
-            if known is None or not known.may_be_current():
+            if known is None or not known.latest.may_be_current():
                 raise
             return known
         except InvalidCertificate:
-            if known is None or not known.is_unchanged():
+            if known is None or not known.latest.is_unchanged():
                 raise
             return known
-        chain = x509.load_pem_x509_certificates(plan.chain)
-        return _ReadCertificate(plan, all(map(has_settled, plan.states)), next_change(chain))
 
     def contents(self, file: str, part: str = "") -> bytes:
         """The contents of a file that is not a certificate for clients.

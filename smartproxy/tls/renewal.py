@@ -11,6 +11,7 @@ Nothing here changes what is in force; :mod:`smartproxy.tls.renewals` does that 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -121,6 +122,14 @@ class WatchedFiles:
         if renewal.renewed or shared is not None:
             renewal = renewal._replace(selection=store.changed(renewal.renewed, shared))
         return renewal
+
+    def reread(self, changed: set[str]) -> None:
+        """Read the changed certificates of routes that other processes show: the next configuration begins with them."""
+        pace = Pace()
+        for current in pace.over(self.current.values()):
+            if current.reread is not None and not changed.isdisjoint(current.files):
+                with suppress(InvalidCertificate):  # the others report it
+                    current.reread()
 
     def _read_own(self, changed: set[str], states: FileStates, pace: Pace) -> Renewal:
         renewal = Renewal({}, [])

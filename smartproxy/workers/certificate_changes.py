@@ -6,6 +6,7 @@ certificates, then the workers.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
@@ -56,9 +57,8 @@ class CertificateChanges:
         self._report = RenewalReport(counters)
         self._compile_again = compile_again
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
-        self._watch: FileWatch[WatchedFiles] = FileWatch(
-            reactor, self._changed, thread_for("certificates", reactor), descriptors
-        )
+        self._call = thread_for("certificates", reactor)
+        self._watch: FileWatch[WatchedFiles] = FileWatch(reactor, self._changed, self._call, descriptors)
         self.start, self.stop = self._watch.start, self._watch.stop
 
     def follow(self, plan: ProxyPlan) -> None:
@@ -72,6 +72,7 @@ class CertificateChanges:
             former, present = ({file: of.get(file) for file in changed} for of in (before, states))
             async with self._changing:
                 await self._tell(former, present)
+            await self._call(partial(watched.reread, changed))
         await compile_where_changed(watched, before, states, self._compile_again, self._report)
 
     async def _tell(self, before: FileStates, states: FileStates) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -52,6 +53,27 @@ class KnownTests(SynchronousTestCase):
         self.patch(known_certificates.time, "time", lambda: late)
         self.patch(CertificateFiles, "read", _fail)
         self.assertIs(KnownCertificates(self.known).certificate(self.files), self.first)
+
+    def test_renewed_certificate_that_has_expired_meanwhile_prevents_no_reload(self) -> None:
+        """It was read when its file had changed, and not by a configuration."""
+        newer = CA.leaf("a.example", end=60 * DAY)
+        self.write(newer, at=1_000_001)
+        renewed = self.first.reread()
+        late = newer.certificate.not_valid_after_utc.timestamp() + 1
+        self.patch(known_certificates.time, "time", lambda: late)
+        self.patch(CertificateFiles, "read", _fail)
+        following = KnownCertificates(self.known)
+        self.assertIs(following.certificate(self.files), renewed)
+        self.assertIs(KnownCertificates(following).certificate(self.files), renewed)
+
+    def test_certificate_that_was_written_just_before_it_was_read_and_has_expired_likewise(self) -> None:
+        self.write(CA.leaf("a.example"), at=int(time.time()))
+        following = KnownCertificates()
+        first = following.certificate(self.files)
+        late = CA.leaf("a.example").certificate.not_valid_after_utc.timestamp() + 1
+        self.patch(known_certificates.time, "time", lambda: late)
+        self.patch(CertificateFiles, "read", _fail)
+        self.assertIs(KnownCertificates(following).certificate(self.files), first)
 
     def test_certificate_that_has_expired_is_a_problem_where_it_was_not_known(self) -> None:
         self.patch(CertificateFiles, "read", _fail)

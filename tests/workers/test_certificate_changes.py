@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from twisted.internet.defer import fail
@@ -11,11 +12,14 @@ from smartproxy.errors import ConfigurationError, WorkerFailed
 from smartproxy.files.watch import POLL_INTERVAL, SETTLE_TIME
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.plan import ProxyPlan, TlsPlan
+from smartproxy.tls import certificate_files, known_certificates
 from smartproxy.tls.certificate_files import CertificateFiles
+from smartproxy.tls.known_certificates import KnownCertificates
+from smartproxy.tls.validity import expiry
 from smartproxy.workers.certificate_changes import CertificateChanges
 from tests.settings.formats import folder
 from tests.tls import talk
-from tests.tls.made import Authority
+from tests.tls.made import DAY, Authority
 from tests.workers.fake_processes import waiting
 from tests.workers.test_slots import SlotsCase
 
@@ -82,6 +86,26 @@ class ChangesTests(SlotsCase):
         self.assertEqual(self.told(), [1, 0])
         first.callback(None)
         self.assertEqual(self.told(), [1, 1])
+        self.settle()
+        self.assertEqual(self.told(), [1, 1])
+
+    def test_a_renewed_certificate_that_expires_later_prevents_no_reload(self):
+        """The supervisor shows it to no client, and compiles every configuration before the others do."""
+        known, files = KnownCertificates(), CertificateFiles(self.file)
+        route = talk.route(known.certificate(files))
+        self.changes.follow(ProxyPlan((route,)))
+        self.changes.start()
+        self.addCleanup(self.changes.stop)
+        self.renew()
+        late = NEW.certificate.not_valid_after_utc
+        self.patch(known_certificates.time, "time", lambda: late.timestamp() + 1)
+        self.patch(certificate_files, "expiry", partial(expiry, now=late + DAY))
+        self.assertEqual(KnownCertificates(known).certificate(files).chain, NEW.pem)
+
+    def test_a_renewed_certificate_that_cannot_be_used_is_told_all_the_same(self):
+        """Those that are told say what is wrong with it."""
+        self.follow()
+        self.write("a.pem", b"nothing")
         self.settle()
         self.assertEqual(self.told(), [1, 1])
 
