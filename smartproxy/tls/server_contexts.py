@@ -9,10 +9,15 @@
 A context is made when it is first needed, from a route's TLS options and a certificate. It is the same as long as
 neither changes, across reloads too: the keys of session tickets belong to the context, so with another one every
 client would need a full handshake.
+
+A resumed handshake verifies no certificate, and with TLS 1.3 each resumption extends the session. So a context that verifies
+the certificates of clients is replaced after a time, which makes them show those again: they may have expired, and so may the
+revocation list (RFC 8446, 4.6.1).
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -38,6 +43,9 @@ if TYPE_CHECKING:
 
 #: Contexts kept for certificates that an embedder's callable has chosen; the least recently used is evicted.
 _MAX_CHOSEN: Final = 1024
+#: Seconds for which a context is used that verifies clients: each client makes a full handshake once in this time. To make
+#: one takes 50 ms where a revocation list has 50,000 entries.
+VERIFIED_FOR: Final = 3600.0
 
 #: Gives what to call for a certificate's OCSP response; None where there will never be one.
 StapleSource: TypeAlias = "Callable[[Certificate], Callable[[], bytes] | None]"
@@ -63,6 +71,16 @@ class _ContextKey(NamedTuple):
     is_stapled: bool
 
 
+class CachedContext(NamedTuple):
+    """A context in the cache.
+
+    :ivar until: when it is replaced, in monotonic seconds; ``None`` for never.
+    """
+
+    context: SSL.Context
+    until: float | None
+
+
 class ServerContextCache:
     """Contexts by what they are made of. It lives as long as the proxy.
 
@@ -70,42 +88,57 @@ class ServerContextCache:
     again, and dropped by the next change.
 
     :param staple_source: where OCSP responses come from; without it none is stapled.
+    :param seconds: monotonic.
     :ivar on_demand: orders certificates for names; ``None`` where that is not configured.
     """
 
-    def __init__(self, staple_source: StapleSource | None = None) -> None:
+    def __init__(
+        self, staple_source: StapleSource | None = None, seconds: Callable[[], float] = time.monotonic
+    ) -> None:
         self.on_demand: OrderOnDemand | None = None
         self._staple_source = staple_source
-        self._contexts: dict[_ContextKey, SSL.Context] = {}
-        self._chosen: OrderedDict[_ContextKey, SSL.Context] = OrderedDict()
+        self._seconds = seconds
+        self._contexts: dict[_ContextKey, CachedContext] = {}
+        self._chosen: OrderedDict[_ContextKey, CachedContext] = OrderedDict()
 
-    def get(self, plan: TerminationPlan, certificate: Certificate, *, stapled: bool) -> SSL.Context:
+    def is_current(self, cached: CachedContext) -> bool:
+        """Whether a context may be used for another connection."""
+        return cached.until is None or self._seconds() < cached.until
+
+    def get(self, plan: TerminationPlan, certificate: Certificate, *, stapled: bool) -> CachedContext:
         """The context for a route's options and a configured certificate."""
         key = _ContextKey(plan.terms, certificate.plan, stapled)
-        context = self._contexts.get(key)
-        if context is None:
+        cached = self._contexts.get(key)
+        if cached is None or not self.is_current(cached):
             staple = self._staple_source(certificate) if stapled and self._staple_source is not None else None
-            context = self._contexts[key] = server_context(plan, certificate, staple)
-        return context
+            cached = self._contexts[key] = self._made(plan, certificate, staple)
+        return cached
 
     def get_chosen(self, plan: TerminationPlan, certificate: CertificatePlan) -> SSL.Context:
         """The context for a route's options and a certificate that an embedder's callable has chosen."""
         key = _ContextKey(plan.terms, certificate, is_stapled=False)
-        context = self._chosen.get(key)
-        if context is None:
-            context = self._chosen[key] = server_context(plan, Certificate(certificate))
+        cached = self._chosen.get(key)
+        if cached is None or not self.is_current(cached):
+            cached = self._chosen[key] = self._made(plan, Certificate(certificate))
             if len(self._chosen) > _MAX_CHOSEN:
                 self._chosen.popitem(last=False)
         self._chosen.move_to_end(key)
-        return context
+        return cached.context
+
+    def _made(
+        self, plan: TerminationPlan, certificate: Certificate, staple: Callable[[], bytes] | None = None
+    ) -> CachedContext:
+        context = server_context(plan, certificate, staple)
+        is_verifying = plan.client_auth is not None and bool(plan.client_auth.ca)
+        return CachedContext(context, self._seconds() + VERIFIED_FOR if is_verifying else None)
 
     def retain(
         self, terms: Container[TerminationPlan], certificates: Container[CertificatePlan], *, stapled: bool
     ) -> None:
         """Drop every context that is not for these options and certificates. Its connections keep it alive."""
         self._contexts = {
-            key: context
-            for key, context in self._contexts.items()
+            key: cached
+            for key, cached in self._contexts.items()
             if key.terms in terms and key.certificate in certificates and key.is_stapled is stapled
         }
         for key in [key for key in self._chosen if key.terms not in terms]:
@@ -129,7 +162,7 @@ class ServerContexts:
         self._terminations = [route.tls for route in plan.routes if route.tls is not None]
         self._terms = {plan.terms for plan in self._terminations}
         self._stapled = plan.tls.ocsp_stapling
-        self._recent: dict[tuple[int, int], tuple[TerminationPlan, Certificate, SSL.Context]] = {}
+        self._recent: dict[tuple[int, int], tuple[TerminationPlan, Certificate, CachedContext]] = {}
 
     def for_hello(
         self, route: RoutePlan, hello: ClientHello, local: Callable[[], str] = str
@@ -184,11 +217,11 @@ class ServerContexts:
         # By identity first: hashing and comparing options and PEM takes longer than all the rest of the choice.
         # The entry holds both objects, so that their ids cannot be reused while it exists.
         found = self._recent.get((id(plan), id(certificate)))
-        if found is not None:
-            return found[2]
-        context = self._cache.get(plan, certificate, stapled=self._stapled)
-        self._recent[id(plan), id(certificate)] = plan, certificate, context
-        return context
+        if found is not None and self._cache.is_current(found[2]):
+            return found[2].context
+        cached = self._cache.get(plan, certificate, stapled=self._stapled)
+        self._recent[id(plan), id(certificate)] = plan, certificate, cached
+        return cached.context
 
     def make_all(self) -> None:
         """Make the context of every certificate that a client of any route may be shown, instead of when one asks for it.

@@ -29,7 +29,7 @@ class MaterialTests(SynchronousTestCase):
             self.contexts.for_hello(self.plan.routes[0], talk.hello(name))
             for name in ("one.example", "other.example")
         ]
-        self.assertEqual(found, list(made.values()))
+        self.assertEqual(found, [cached.context for cached in made.values()])
         self.assertEqual(self.material.cache._contexts, made)
 
     def test_routes_with_the_same_certificates_and_options_are_looked_at_once(self):

@@ -7,13 +7,15 @@ import weakref
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import HandshakeRefused
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import CertificatePlan, ClientAuthPlan, RoutePlan
 from smartproxy.tls import server_contexts
-from smartproxy.tls.server_contexts import ServerContexts
+from smartproxy.tls.server_contexts import VERIFIED_FOR, ServerContextCache, ServerContexts
+from smartproxy.tls.store import ConfiguredCertificates
 from smartproxy.wire.tls_alert import Alert
 from tests.tls import talk
 from tests.tls.made import DAY, Authority
@@ -159,6 +161,41 @@ class ResumptionTests(SynchronousTestCase):
             self.assertFalse(self.resumes(contexts, plain, strict, most))
             self.assertFalse(self.resumes(contexts, strict, stricter, most))
             self.assertFalse(self.resumes(contexts, strict, plain, most))
+
+    def at(self, to: RoutePlan) -> tuple[Clock, ServerContexts]:
+        """A clock, and the contexts of a configuration with one route that go by it."""
+        clock, plan = Clock(), talk.proxy(to)
+        cache = ServerContextCache(seconds=clock.seconds)
+        return clock, ServerContexts(plan, ConfiguredCertificates(plan), cache)
+
+    def test_verified_client_makes_a_full_handshake_again_in_time(self) -> None:
+        """With TLS 1.3 each resumption extends a session, so that of an expired certificate would never end."""
+        to = talk.route(EXACT, client_auth=ClientAuthPlan(required=True, ca=CA.pem))
+        for most in (0, SSL.TLS1_2_VERSION):
+            clock, contexts = self.at(to)
+            session, context = self.session(contexts, to, most)
+            clock.advance(VERIFIED_FOR - 1)
+            self.assertTrue(self.resumed(contexts, to, session, context))
+            clock.advance(1)
+            self.assertFalse(self.resumed(contexts, to, session, context))
+            self.assertTrue(self.resumes(contexts, to, to, most))
+
+    def test_client_of_a_chosen_certificate_is_verified_again_likewise(self) -> None:
+        auth = ClientAuthPlan(required=False, ca=CA.pem)
+        clock, contexts = self.at(to := talk.route(certificate_for=lambda _: EXACT, client_auth=auth))
+        before = self.successResultOf(contexts.for_hello(to, talk.hello()))
+        clock.advance(VERIFIED_FOR - 1)
+        self.assertIs(self.successResultOf(contexts.for_hello(to, talk.hello())), before)
+        clock.advance(1)
+        self.assertIsNot(self.successResultOf(contexts.for_hello(to, talk.hello())), before)
+
+    def test_session_of_a_client_that_is_not_verified_is_resumed_at_any_time(self) -> None:
+        for auth in (None, ClientAuthPlan(required=True)):
+            to = talk.route(EXACT, client_auth=auth)
+            clock, contexts = self.at(to)
+            session, context = self.session(contexts, to)
+            clock.advance(24 * 3600)
+            self.assertTrue(self.resumed(contexts, to, session, context))
 
     def test_ticket_is_resumed_after_a_reload_of_another_route(self) -> None:
         to = talk.route(EXACT)
