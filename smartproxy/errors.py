@@ -224,11 +224,13 @@ class InvalidCertificate(SmartProxyError, ValueError):
     """A certificate or a key cannot be used. The text says why, and begins with the file where there is one.
 
     :ivar part: the field of :class:`~smartproxy.tls.certificate_files.CertificateFiles` that is wrong, or empty.
+    :ivar valid_from: when it can be used, if it is not valid yet; in seconds since the epoch.
     """
 
-    def __init__(self, why: str, part: str = "") -> None:
+    def __init__(self, why: str, part: str = "", valid_from: float | None = None) -> None:
         super().__init__(why)
         self.part = part
+        self.valid_from = valid_from
 
 
 class AccessDenied(InvalidCertificate):

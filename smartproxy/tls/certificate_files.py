@@ -28,7 +28,7 @@ from smartproxy.errors import AccessDenied, InvalidCertificate
 from smartproxy.files.states import state_of
 from smartproxy.model.plan import CertificatePlan
 from smartproxy.tls.certificate import key_type_of, names_of
-from smartproxy.tls.validity import expiry
+from smartproxy.tls.validity import expiry, valid_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -229,7 +229,7 @@ def plan_of(chain: Sequence[x509.Certificate], key: bytes, file: str = "", part:
         sent, remarks = _accepted(chain)
         names_of(chain[0])
     except ValueError as problem:
-        raise InvalidCertificate(f"{_at(file)}{problem}", part) from None
+        raise InvalidCertificate(f"{_at(file)}{problem}", part, valid_from(chain)) from None
     except Exception as problem:  # cryptography has classes of its own for what it does not support
         raise InvalidCertificate(f"{_at(file)}cannot be used: {type(problem).__name__}", part) from None
     return CertificatePlan(

@@ -93,6 +93,7 @@ class CertificateDirectory:
         self._lock = Lock()
         self._known: dict[str, _ReadFile] = {}
         self._made: dict[str, _Made] = {}
+        self._pending: dict[str, float] = {}
 
     @property
     def files(self) -> list[str]:
@@ -124,6 +125,7 @@ class CertificateDirectory:
         ]
         contents = {file: one.content for file, one in pace.over(self._known.items())}
         groups = _groups(contents, left_out, pace)
+        self._pending = {}
         used = [made for group in groups if (made := self._first_usable(group, left_out, pace)) is not None]
         self._made = {made.pair.file: made for made in pace.over(used)}
         return self._plan(found, used, left_out, pace)
@@ -134,6 +136,7 @@ class CertificateDirectory:
             path=self._path,
             certificates=tuple(made.plan for made in pace.over(used)),
             left_out=tuple(reported),
+            pending=self._pending,
             names=frozenset(name for made in pace.over(used) for name in made.pair.content.names),
             files=found.files,
             folders=found.folders,
@@ -160,6 +163,8 @@ class CertificateDirectory:
                 made = self._made_of(pair)
             except InvalidCertificate as problem:
                 bad.setdefault(pair.content.chain[0], LeftOut(pair.file, str(problem)))
+                if problem.valid_from is not None:
+                    self._pending[pair.file] = problem.valid_from
             else:
                 used = used or made
         if used is not None:

@@ -11,6 +11,7 @@ Nothing here changes what is in force; :mod:`smartproxy.tls.renewals` does that 
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,6 +38,7 @@ class Renewal(NamedTuple):
 
     :ivar renewed: for entries of routes, what there is now.
     :ivar failed: why others could not be read.
+    :ivar pending: files of those that are not valid yet, and when they will be, in seconds since the epoch.
     :ivar directory: the directory of certificates, if it has changed.
     :ivar is_shared_changed: whether its certificates have.
     :ivar selection: to be shown, if anything is to be shown that was not before.
@@ -44,6 +46,7 @@ class Renewal(NamedTuple):
 
     renewed: dict[CertificatePlan, CertificatePlan]
     failed: list[str]
+    pending: dict[str, float]
     directory: DirectoryPlan | None = None
     is_shared_changed: bool = False
     selection: Selection | None = None
@@ -68,6 +71,7 @@ class WatchedFiles:
         self.directory = directory
         self.compiled = compiled or {}
         self.unapplied: set[str] = set()
+        self._pending: dict[str, float] = {}
 
     @classmethod
     def of(cls, entries: Iterable[CertificatePlan], plan: TlsPlan) -> WatchedFiles:
@@ -81,6 +85,7 @@ class WatchedFiles:
     def accept(self, renewal: Renewal) -> None:
         """What was read is in force."""
         self.current.update(renewal.renewed)
+        self._pending.update(renewal.pending)
         self.directory = renewal.directory or self.directory
 
     def states_as_read(self) -> FileStates:
@@ -109,7 +114,17 @@ class WatchedFiles:
             folders |= found.folders
         for file in pace.over(files):
             states[file] = state_of(file)
+        self._mark_valid(states)
         return compared(states, folders, applied, polled, notifications, pace)
+
+    def _mark_valid(self, states: FileStates) -> None:
+        """Let files whose certificate has become valid look changed, so that they are read again."""
+        in_directory = {} if self.directory is None else self.directory.pending
+        now = time.time()
+        for file, at in (*self._pending.items(), *in_directory.items()):
+            state = states.get(file)
+            if state is not None and at <= now:
+                states[file] = (*state, 1)
 
     def read(self, before: FileStates, states: FileStates, store: CertificateStore) -> Renewal:
         """Read the files that have changed between two states."""
@@ -124,21 +139,29 @@ class WatchedFiles:
         return renewal
 
     def reread(self, changed: set[str]) -> None:
-        """Read the changed certificates of routes that other processes show: the next configuration begins with them."""
+        """Read what has changed where other processes show it, and report it: the next configuration begins with that."""
         pace = Pace()
         for current in pace.over(self.current.values()):
-            if current.reread is not None and not changed.isdisjoint(current.files):
-                with suppress(InvalidCertificate):  # the others report it
-                    current.reread()
+            if current.reread is None or changed.isdisjoint(current.files):
+                continue
+            try:
+                current.reread()
+            except InvalidCertificate as problem:
+                self._pending.update(_pending(current, problem))
+        directory = self.directory if any(map(self._is_in_directory, changed)) else None
+        if directory is not None and directory.reread is not None:
+            with suppress(InvalidCertificate):
+                self.directory = directory.reread()
 
     def _read_own(self, changed: set[str], states: FileStates, pace: Pace) -> Renewal:
-        renewal = Renewal({}, [])
+        renewal = Renewal({}, [], {})
         for entry, current in pace.over(self.current.items()):
             if changed.isdisjoint(current.files):
                 continue
             try:
                 found = current.reread() if current.reread is not None else current
             except InvalidCertificate as problem:
+                renewal.pending.update(_pending(current, problem))
                 # A folder that may not be searched since root has read its files looks like a change of all of them.
                 if not (isinstance(problem, AccessDenied) and _may_be_unchanged(current, states)):
                     renewal.failed.append(str(problem))
@@ -165,6 +188,11 @@ class WatchedFiles:
 
     def _is_in_directory(self, file: str) -> bool:
         return self.directory is not None and Path(file).is_relative_to(self.directory.path)
+
+
+def _pending(plan: CertificatePlan, problem: InvalidCertificate) -> dict[str, float]:
+    """The file that is to be read again, and when, if a certificate is not valid yet."""
+    return {} if problem.valid_from is None else {plan.files[0]: problem.valid_from}
 
 
 def _may_be_unchanged(plan: CertificatePlan, states: FileStates) -> bool:

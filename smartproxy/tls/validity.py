@@ -22,6 +22,12 @@ def expiry(certificate: x509.Certificate, now: dt.datetime | None = None) -> str
     return ""
 
 
+def valid_from(chain: Iterable[x509.Certificate]) -> float | None:
+    """When the last of these certificates becomes valid, in seconds since the epoch; ``None`` if that has passed."""
+    at = max(one.not_valid_before_utc.timestamp() for one in chain)
+    return at if at > time.time() else None
+
+
 def next_change(chain: Iterable[x509.Certificate]) -> float:
     """The next time at which one of these certificates expires or becomes valid, in seconds since the epoch."""
     now = time.time()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -18,13 +20,14 @@ from smartproxy.flow.threads import call_here
 from smartproxy.metrics.counters import Counters
 from smartproxy.metrics.families import families
 from smartproxy.model.plan import CleanupPlan
+from smartproxy.tls import validity
 from smartproxy.tls.certificate_files import CertificateFiles
 from smartproxy.tls.directory import CertificateDirectory
 from smartproxy.tls.renewal_report import RenewalReport
 from smartproxy.tls.renewals import Renewals
 from smartproxy.tls.watcher import CertificateWatch
 from tests.tls import talk
-from tests.tls.made import DAY, Authority, Leaf, key, key_pem
+from tests.tls.made import DAY, NOW, Authority, Leaf, key, key_pem
 
 if TYPE_CHECKING:
     from smartproxy.flow.threads import Call
@@ -76,6 +79,12 @@ class WatchCase(SynchronousTestCase):
         self.clock.advance(POLL_INTERVAL)
         self.clock.advance(SETTLE_TIME)
         self.clock.advance(SETTLE_TIME)
+
+    def pass_day(self, days: float) -> None:
+        """Let the wall clock show a time that is so many days from now."""
+        at = NOW + days * DAY
+        self.patch(validity.time, "time", at.timestamp)
+        self.patch(validity, "dt", SimpleNamespace(UTC=dt.UTC, datetime=SimpleNamespace(now=lambda _: at)))
 
     def reloads(self) -> tuple[int, int]:
         counted = self.counters.certificate_reloads
@@ -135,6 +144,20 @@ class PairTests(WatchCase):
         self.settle()
         self.assertEqual(self.shown(), OLD.certificate)
         self.assertEqual(self.reloads(), (0, 1))
+
+    def test_certificate_that_is_not_valid_yet_is_shown_once_it_is(self) -> None:
+        """It may be deployed in advance, and the clock of the machine may be behind that of the authority."""
+        early = CA.leaf("a.example", kind="p384", start=DAY)
+        self.pair(early)
+        self.settle()
+        self.assertEqual((self.shown(), self.reloads()), (OLD.certificate, (0, 1)))
+        self.pass_day(0.9)
+        self.settle()
+        self.assertEqual((self.shown(), self.reloads()), (OLD.certificate, (0, 1)))
+        self.pass_day(1.1)
+        for _ in range(3):
+            self.settle()
+        self.assertEqual((self.shown(), self.reloads()), (early.certificate, (1, 1)))
 
     def test_certificate_whose_file_is_removed_stays_in_use(self) -> None:
         (self.folder / "a.pem").unlink()
@@ -210,6 +233,18 @@ class DirectoryTests(WatchCase):
         self.assertEqual(self.shown("a.example"), OLD.certificate)
         self.assertEqual(self.shown("b.example"), other.certificate)
         self.assertEqual(self.reloads(), (1, 1))
+
+    def test_certificate_that_is_not_valid_yet_is_shown_once_it_is(self) -> None:
+        """A machine without a clock of its own begins with a date long ago, and is set right later."""
+        other = CA.leaf("b.example", kind="rsa", start=DAY)
+        self.write("b.pem", other.pem + other.key_pem)
+        self.settle()
+        self.assertEqual((self.shown("b.example"), self.reloads()), (None, (0, 1)))
+        self.reload()
+        self.pass_day(1.1)
+        for _ in range(3):
+            self.settle()
+        self.assertEqual((self.shown("b.example"), self.reloads()), (other.certificate, (1, 1)))
 
     def test_removed_directory_keeps_its_certificates(self) -> None:
         (self.folder / "a.pem").unlink()

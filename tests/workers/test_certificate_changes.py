@@ -12,8 +12,9 @@ from smartproxy.errors import ConfigurationError, WorkerFailed
 from smartproxy.files.watch import POLL_INTERVAL, SETTLE_TIME
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.plan import ProxyPlan, TlsPlan
-from smartproxy.tls import certificate_files, known_certificates
+from smartproxy.tls import certificate_files, known_certificates, renewal
 from smartproxy.tls.certificate_files import CertificateFiles
+from smartproxy.tls.directory import CertificateDirectory
 from smartproxy.tls.known_certificates import KnownCertificates
 from smartproxy.tls.validity import expiry
 from smartproxy.workers.certificate_changes import CertificateChanges
@@ -108,6 +109,18 @@ class ChangesTests(SlotsCase):
         self.write("a.pem", b"nothing")
         self.settle()
         self.assertEqual(self.told(), [1, 1])
+
+    def test_a_certificate_that_has_become_valid_is_told(self):
+        early = CA.leaf("a.example", start=DAY)
+        directory = CertificateDirectory(self.folder)
+        self.follow(directory=directory.read())
+        self.write("a.pem", early.pem + early.key_pem)
+        self.settle()
+        self.settle()
+        self.assertEqual(self.told(), [1, 1])
+        self.patch(renewal.time, "time", early.certificate.not_valid_before_utc.timestamp)
+        self.settle()
+        self.assertEqual(self.told(), [2, 2])
 
     def test_no_worker_is_started_meanwhile(self):
         """It would have been forked with the former certificate, and not be told."""

@@ -58,6 +58,7 @@ class DirectoryPlan:
     :ivar path: of the directory.
     :ivar certificates: those that can be used.
     :ivar left_out: the files that cannot.
+    :ivar pending: those of them that can be used later, and when, in seconds since the epoch.
     :ivar names: every name that ``certificates`` have.
     :ivar files: every file that may hold a certificate or a key, with its state before it was read.
     :ivar folders: every folder to watch for changes, with its device and inode.
@@ -67,6 +68,7 @@ class DirectoryPlan:
     path: str
     certificates: tuple[CertificatePlan, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    pending: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
     names: frozenset[str] = frozenset()
     files: Mapping[str, FileState | None] = field(default_factory=dict, repr=False, compare=False)
     folders: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False, compare=False)
