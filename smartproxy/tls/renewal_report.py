@@ -26,11 +26,15 @@ class RenewalReport:
         self._is_silent = is_silent
         self._logged: set[str] = set()
 
-    def renewed(self, file: str) -> None:
-        """A certificate, or another file of TLS, is in force."""
+    def renewed(self, file: str, *files: str) -> None:
+        """A certificate, or another file of TLS, is in force. What was wrong with it is logged again if it comes again.
+
+        :param files: all that it was read from.
+        """
         if not self._is_silent:
             self._count("ok")
             log.info("certificate renewed: {source}", source=file)
+            self._logged = {one for one in self._logged if not any(name in one for name in (file, *files))}
 
     def directory_reloaded(self, directory: DirectoryPlan) -> None:
         """Other certificates of the directory are in force."""

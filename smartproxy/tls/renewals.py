@@ -81,7 +81,7 @@ class Renewals:
         if renewal.selection is not None:
             self._store.show(renewal.selection)
         for plan in renewal.renewed.values():
-            self._report.renewed(plan.source)
+            self._report.renewed(plan.source, *plan.files)
         for problem in renewal.failed:
             self._report.kept(problem)
         if renewal.directory is not None:

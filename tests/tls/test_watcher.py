@@ -139,6 +139,16 @@ class PairTests(WatchCase):
         self.settle()
         self.assertEqual(self.shown(), NEW.certificate)
 
+    def test_same_mistake_after_a_renewal_is_logged_again(self) -> None:
+        """The next renewal is weeks later: that it failed must not be known from a counter only."""
+        for number in range(2):
+            self.write("a.key", key_pem(key("ec", 1)))
+            self.settle()
+            self.pair((NEW, OLD)[number])
+            self.settle()
+        self.assertEqual(self.reloads(), (2, 2))
+        self.assertEqual(sum("does not match the certificate" in line for line in self.lines), 2)
+
     def test_expired_certificate_is_rejected(self) -> None:
         self.pair(CA.leaf("a.example", start=-9 * DAY, end=-DAY))
         self.settle()

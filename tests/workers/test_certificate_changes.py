@@ -165,6 +165,15 @@ class ChangesTests(SlotsCase):
         self.assertEqual((self.compiled, self.counters.certificate_reloads["failed"]), (2, 1))
         self.assertIn("ca.pem: is none", [line.get("problem") for line in self.lines])
 
+    def test_the_same_mistake_in_a_file_that_was_renewed_in_between_is_logged_again(self):
+        authority = self.write("ca.pem", b"one")
+        self.follow(files={authority: None})
+        problem = f"clientAuth.ca: {authority}: is none"
+        for self.problem in (problem, None) * 2:
+            self.write("ca.pem", b"more" * self.compiled)
+            self.settle()
+        self.assertEqual([line.get("problem") for line in self.lines].count(problem), 2)
+
     def test_a_file_that_could_not_be_compiled_is_tried_again_at_the_next_change(self):
         """Of any file: that one may have been good, and the certificate of a key missing."""
         authority = self.write("ca.pem", b"one")
