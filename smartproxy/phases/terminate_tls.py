@@ -145,7 +145,7 @@ class Terminate:
         except HandshakeRefused:
             self._counters.no_handshake("refused")
             raise
-        except (HandshakeFailed, CancelledError):
+        except Exception:  # also what an embedder's callable raises, which is logged elsewhere
             self._counters.no_handshake("failed")
             raise
         facts = _negotiated(channel, plan)

@@ -184,3 +184,15 @@ class MisdirectedTests(RouteCase):
         self.request("a.example", host=b"nobody.example")
         self.assertEqual(self.opened(), {"web": 2, "strict": 1})
         self.assertEqual(self.other.connections, [], "Host chooses no route where SNI did")
+
+
+class ChosenCertificateTests(TlsTestCase):
+    def test_handshake_whose_certificate_cannot_be_chosen_is_counted(self):
+        """An alert on failed handshakes must not stay silent where it is our side that fails."""
+        self.start()
+        chosen = self.route()
+        chosen["action"]["tls"]["certificate"] = lambda name: {}[name]
+        self.network.result(self.proxy.update_routes([chosen]))
+        self.connect()
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.assertEqual(self.handshakes(), {("failed", "none"): 1})
