@@ -12,6 +12,7 @@ The names are the DNS names and IP addresses of the subjectAltName, the only one
 from __future__ import annotations
 
 import datetime as dt
+import time
 from enum import Enum
 from functools import cached_property
 from ipaddress import ip_address
@@ -117,6 +118,12 @@ class Certificate:
         self.names = names_of(self.leaf)
         self.key_type = key_type_of(self.leaf.public_key())
         self.not_after = self.leaf.not_valid_after_utc
+        self._expires_at = self.not_after.timestamp()
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether clients reject it now."""
+        return self._expires_at < time.time()
 
     def load_key(self) -> PrivateKey:
         """Parse the private key. It was validated when it was read from its file."""

@@ -2,7 +2,7 @@
 
 A wildcard covers exactly one label (RFC 9525, 6.3). A certificate with the exact name is preferred to one with a
 wildcard. Among several for the same name, such as RSA and ECDSA, the first in order of key type that the client can
-verify is chosen, then the last to expire.
+verify is chosen, then the last to expire. One that has expired is chosen only where every other one has.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from smartproxy.tls.certificate import KeyType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from smartproxy.flow.pace import Pace
     from smartproxy.tls.certificate import Certificate
@@ -45,7 +45,8 @@ class NameIndex:
         exact = names.get(name, ())
         wild = names.get("*." + name.partition(".")[2], ())
         return (
-            first_usable(exact, hello)
+            first_valid((*exact, *wild) if wild else exact, hello)
+            or first_usable(exact, hello)
             or first_usable(wild, hello)
             # The client can verify none of them: with one, the handshake fails with an alert that says so.
             or next(iter(exact or wild), None)
@@ -57,9 +58,23 @@ class NameIndex:
         return self._names.get(name, [])
 
 
+def best_of(certificates: Sequence[Certificate], hello: ClientHello) -> Certificate | None:
+    """The certificate for the client of ``hello``: one that it can verify, if there is such, and that has not expired."""
+    return (
+        first_valid(certificates, hello)
+        or first_usable(certificates, hello)
+        or next(iter(certificates), None)
+    )
+
+
 def first_usable(certificates: Iterable[Certificate], hello: ClientHello) -> Certificate | None:
     """The first with a key that the client of ``hello`` can verify."""
     return next((one for one in certificates if one.key_type.fits(hello)), None)
+
+
+def first_valid(certificates: Iterable[Certificate], hello: ClientHello) -> Certificate | None:
+    """As :func:`first_usable`, of those that have not expired."""
+    return next((one for one in certificates if not one.has_expired and one.key_type.fits(hello)), None)
 
 
 def _sort_key(certificate: Certificate) -> tuple[int, float]:

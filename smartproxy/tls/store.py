@@ -29,7 +29,7 @@ from smartproxy.model.plan import ProxyPlan
 from smartproxy.model.timestamps import keep_earliest
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.directory import former_of_left_out
-from smartproxy.tls.name_index import NameIndex, first_usable
+from smartproxy.tls.name_index import NameIndex, best_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -87,7 +87,7 @@ class Selection:
         :param local: gives the address that the client connected to, or nothing.
         """
         found = self.find_for_route(plan, hello, local)
-        return found or first_usable(self._default, hello) or next(iter(self._default), None)
+        return found or best_of(self._default, hello)
 
     def find_for_route(
         self, plan: TerminationPlan, hello: ClientHello, local: Callable[[], str]
@@ -102,7 +102,7 @@ class Selection:
         if hello.server_name is not None:
             return listed.find(hello.server_name, hello)
         carrying = listed.carrying(local()) or (own.first if own is not None else ())
-        return first_usable(carrying, hello) or next(iter(carrying), None)
+        return best_of(carrying, hello)
 
     def candidates(self, plan: TerminationPlan) -> Iterator[Certificate]:
         """Every certificate that :meth:`find` may give a client of a route with ``plan``."""

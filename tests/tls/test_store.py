@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.model.plan import CertificatePlan
+from smartproxy.tls import certificate
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.store import CertificateStore, ConfiguredCertificates
 from tests.counting import counted
 from tests.tls import talk
-from tests.tls.made import DAY, Authority
+from tests.tls.made import DAY, NOW, Authority
 
 if TYPE_CHECKING:
     pass
@@ -27,11 +28,22 @@ WILD = CA.leaf("*.example", kind="p384").plan("wild.pem")
 
 
 class ChoiceTests(SynchronousTestCase):
-    def chosen(self, name: str | None, *shared: CertificatePlan, default: str | None = None) -> str:
-        """The source of the certificate for a client of a route without certificates of its own."""
+    def chosen(
+        self,
+        name: str | None,
+        *shared: CertificatePlan,
+        default: str | None = None,
+        after: float = 0,
+        hello: Any = None,
+    ) -> str:
+        """The source of the certificate for a client of a route without certificates of its own.
+
+        :param after: days from now.
+        """
         to = talk.route()
         configured = ConfiguredCertificates(talk.proxy(to, certificates=shared, default=default))
-        found = configured.find(to.tls, talk.hello(name))
+        self.patch(certificate.time, "time", (NOW + after * DAY).timestamp)
+        found = configured.find(to.tls, hello or talk.hello(name))
         return "none" if found is None else found.plan.source
 
     def test_exact_name_is_preferred_to_wildcard_in_any_order(self) -> None:
@@ -124,6 +136,24 @@ class ChoiceTests(SynchronousTestCase):
         longer = CA.leaf("a.example", end=60 * DAY).plan("longer.pem")
         self.assertEqual(self.chosen("a.example", EXACT, longer), "longer.pem")
         self.assertEqual(self.chosen("a.example", longer, EXACT), "longer.pem")
+
+    def test_certificate_that_has_expired_gives_way_to_a_valid_one(self) -> None:
+        """A restart would leave it out and show the other one, so the running proxy must not refuse clients in effect."""
+        longer = {kind: CA.leaf(name, kind=kind, end=60 * DAY).plan(kind) for name, kind in
+                  (("a.example", "rsa"), ("*.example", "p384"))}  # fmt: skip
+        for other in longer.values():
+            self.assertEqual(self.chosen("a.example", EXACT, other), "a.pem")
+            self.assertEqual(self.chosen("a.example", EXACT, other, after=31), other.source)
+        self.assertEqual(
+            self.chosen("other.test", EXACT, longer["rsa"], default="a.example", after=31), "rsa"
+        )
+
+    def test_certificate_that_has_expired_is_shown_where_there_is_no_other(self) -> None:
+        for shared in ((EXACT,), (EXACT, WILD), (WILD, EXACT)):
+            self.assertEqual(self.chosen("a.example", *shared, after=31), "a.pem")
+        rsa_only = CA.leaf("a.example", kind="rsa", end=60 * DAY).plan("rsa")
+        hello = talk.hello(signature_algorithms=(0x0403,))
+        self.assertEqual(self.chosen("a.example", EXACT, rsa_only, after=31, hello=hello), "a.pem")
 
     def test_self_signed_certificate_is_used_for_any_other_name(self) -> None:
         made = CertificatePlan("selfSigned", self_signed=True, names=("*.example",))
