@@ -11,18 +11,14 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
+from smartproxy.http.local.dates import parse_date
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NOT_MODIFIED: Final = 304
 _PRECONDITION_FAILED: Final = 412
 _TAG: Final = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
-_DAYS: Final = "Mon|Tue|Wed|Thu|Fri|Sat|Sun"
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-#: IMF-fixdate, the only form that may be sent (RFC 9110, 5.6.7). Nothing in use sends the two obsolete ones.
-_DATE: Final = re.compile(
-    rf"(?:{_DAYS}), ([0-9]{{2}}) ({'|'.join(_MONTHS)}) ([0-9]{{4}}) ([0-9]{{2}}):([0-9]{{2}}):([0-9]{{2}}) GMT"
-)
 #: Of a list of entity tags that are looked at.
 _MOST_TAGS: Final = 64
 
@@ -85,15 +81,4 @@ def _matches(values: Sequence[str], tag: str, *, weak: bool) -> bool:
 
 def _date(values: Sequence[str] | None) -> int | None:
     """Seconds since the epoch; ``None`` for anything but one date."""
-    match = _DATE.fullmatch(values[0]) if values and len(values) == 1 else None
-    if match is None:
-        return None
-    day, month, year, *clock = match.groups()
-    try:
-        hour, minute, second = (
-            min(int(part), 59) for part in clock
-        )  # a leap second has no place in a datetime
-        at = datetime(int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=UTC)
-    except ValueError:
-        return None
-    return int(at.timestamp())
+    return parse_date(values[0], datetime.now(UTC).year) if values and len(values) == 1 else None

@@ -13,6 +13,7 @@ from tests.http.local.case import Answer, LocalCase, local_route, request
 _MODIFIED = 1_767_323_045_500_000_000
 _DATE = "Fri, 02 Jan 2026 03:04:05 GMT"
 _EARLIER = "Fri, 02 Jan 2026 03:04:04 GMT"
+_OBSOLETE = "Friday, 02-Jan-26 03:04:05 GMT"
 FILES = {
     "index.html": "home",
     "a.txt": "0123456789",
@@ -193,6 +194,7 @@ class ConditionTests(StaticCase):
             ('If-None-Match: "x"\r\n', 200),
             (f"If-Modified-Since: {_DATE}\r\n", 304),
             (f"If-Modified-Since: {_EARLIER}\r\n", 200),
+            (f"If-Modified-Since: {_OBSOLETE}\r\n", 304),
             ("If-Modified-Since: yesterday\r\n", 200),
             ("If-Modified-Since: Fri, 99 Jan 2026 03:04:05 GMT\r\n", 200),
             ("If-Modified-Since: Fri, 31 Feb 2026 03:04:05 GMT\r\n", 200),
