@@ -201,7 +201,11 @@ class AllWorkers:
         return Deferred.fromCoroutine(self._end_connection(number))
 
     async def _end_connection(self, number: int) -> bool:
-        return any(await self._all("end_connection", number=number))
+        # Of a worker that has ended meanwhile, too: one that drains exits with its last connection.
+        answers = await self._ask("end_connection", {"number": number})
+        if not answers:
+            raise _no_worker()
+        return any(value_of(answered) for answered in answers.values())
 
     # -- targets -------------------------------------------------------------------------------------
 
@@ -255,7 +259,7 @@ class AllWorkers:
         """
         for answered in (await self._answers(self._ask_one, question, **arguments)).values():
             return value_of(answered)
-        raise NoWorker("no worker process has answered")
+        raise _no_worker()
 
     async def _all(self, question: str, **arguments: object) -> list[Any]:
         """The values of all workers that have one: a target that was just discovered may be known to some only.
@@ -264,7 +268,7 @@ class AllWorkers:
         :raises UnknownTarget: and so on, if all of them have refused.
         """
         values: list[Any] = []
-        refusal: Exception = NoWorker("no worker process has answered")
+        refusal: Exception = _no_worker()
         for answered in (await self._answers(self._ask, question, **arguments)).values():
             try:
                 values.append(value_of(answered))
@@ -289,6 +293,10 @@ class AllWorkers:
         finally:
             # By identity: another set that is empty as well is equal.
             self._retired_since = [each for each in self._retired_since if each is not retired]
+
+
+def _no_worker() -> NoWorker:
+    return NoWorker("no worker process has answered")
 
 
 def _age(shown: dict[str, Any]) -> tuple[str, int]:

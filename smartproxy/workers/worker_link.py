@@ -159,9 +159,12 @@ class WorkerLink(ControlChannel):
         try:
             with as_file(dict(arguments)) as descriptor:
                 await self.tell(commands.Ask, number=number, question=question, arguments=descriptor)
-            return self._answers.pop(number)
+        except WorkerFailed:
+            if number not in self._answers:  # else it has answered, and has exited then
+                raise
         finally:
             self._asked.discard(number)
+        return self._answers.pop(number)
 
     def kill(self, number: int) -> None:
         """Send a signal to the process, if it is still there."""

@@ -73,6 +73,16 @@ class ConnectionTests(AllWorkersCase):
         self.assertEqual((len(self.one.service.connections), len(self.two.service.connections)), (2, 1))
         self.assertFalse(self.successResultOf(self.all.end_connection(2 * 10**11)))
 
+    def test_the_last_connection_of_a_worker_that_drains_is_ended(self):
+        """It exits at once, before the others have answered: the connection was there all the same."""
+        number = 2 * 10**11
+        self.workers.held = []
+        ending = self.all.end_connection(number)
+        ((waiting, answers),) = self.workers.held
+        self.all.retire(2, killed=False)
+        waiting.callback(answers)
+        self.assertTrue(self.successResultOf(ending))
+
     def test_status_has_the_sums(self):
         self.assertEqual(self.successResultOf(self.all.status_sums()), {"connections": 4, "lingering": 0})
 

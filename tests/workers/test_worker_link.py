@@ -98,6 +98,19 @@ class QuestionTests(WorkerLinkCase):
         self.link.answer.callback({})
         self.assertEqual(self.successResultOf(asking), ("", "known"))
 
+    def test_an_answer_of_a_worker_that_then_exits_is_used(self):
+        """One that drains exits with its last connection, which the question may have ended."""
+        asking = self.later(self.link.ask("end_connection", {"number": 1}))
+        self.answered(1)
+        self.link.answer.errback(WorkerFailed("the other process has ended"))
+        self.assertEqual(self.successResultOf(asking), ("", "known"))
+        self.assertEqual(self.link._answers, {})
+
+    def test_a_worker_that_exits_before_its_answer_has_failed(self):
+        asking = self.later(self.link.ask("status", {}))
+        self.link.answer.errback(WorkerFailed("the other process has ended"))
+        self.failureResultOf(asking, WorkerFailed)
+
     def test_an_answer_that_is_too_late_is_not_kept(self):
         """A worker that answers slowly is asked each second: what nobody waits for any more would fill the memory."""
         asking = self.later(self.link.ask("snapshot", {}))
