@@ -228,8 +228,10 @@ class Supervisor(Service):
             log.info("draining: no new connections")
 
     def reopen_logs(self) -> None:
-        """Let every worker reopen the access log, and the process that later ones have it from."""
-        self._tell_all(commands.Reopen)
+        """Let every worker reopen the access log, also one that drains, and the process that later ones have it from."""
+        for link in list(self._slots.links):
+            if link.doing is not WorkerState.STARTING:  # that one is about to open it
+                Deferred.fromCoroutine(link.do_or_end(link.tell(commands.Reopen)))
         self._slots.forking.ask({"do": "reopen"}).addErrback(
             lambda why: log.warn("{why}", why=why.getErrorMessage())
         )

@@ -130,6 +130,26 @@ class ChangeTests(SupervisorCase):
         self.failureResultOf(reloading, ConfigurationError)
 
 
+class LogTests(SupervisorCase):
+    def test_workers_that_drain_reopen_the_access_log_too(self):
+        """Else the lines of their last connections are written to the rotated file, which is compressed by then."""
+        self.start()
+        former, _ = self.links
+        self.successResultOf(self.supervisor.replace_workers())
+        self.assertIn(former, self.links)
+        self.supervisor.reopen_logs()
+        self.assertEqual([link.told.count("Reopen") for link in self.links], [1, 1, 1, 1])
+        self.assertEqual(self.nurseries[-1].asked[-1], "reopen")
+
+    def test_a_worker_that_has_not_begun_opens_the_access_log_once(self):
+        """It may have only the descriptor that it was given, which is used once."""
+        self.patch(FakeLink, "begin_answer", waiting())
+        self.start()
+        self.supervisor.reopen_logs()
+        [link] = self.links
+        self.assertNotIn("Reopen", link.told)
+
+
 class StartTests(SupervisorCase):
     def test_a_stop_during_the_start_is_no_failure(self):
         """twistd would exit with 1."""
