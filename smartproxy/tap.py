@@ -160,6 +160,8 @@ if TYPE_CHECKING:
 
         def reload(self) -> Deferred[None]: ...
 
+        def replace_routes(self, routes: list[dict[str, object]]) -> Deferred[None]: ...
+
         def drain(self) -> None: ...
 
         def reopen_logs(self) -> None: ...
@@ -247,6 +249,14 @@ class UnderTwistd(_Served):
     def _not_reloaded(self, why: Failure) -> Failure:
         self._notifier.reloaded(f"reload refused: {_reason(why)}; {self._in_force()}")
         return why
+
+    def replace_routes(self, routes: list[dict[str, object]]) -> Deferred[None]:
+        """Replace the routes, and let systemd know what it listens on now."""
+        return super().replace_routes(routes).addCallback(self._routes_replaced)
+
+    def _routes_replaced(self, _: None) -> None:
+        self._notifier.say(self._in_force())
+        self._store_sockets()
 
     def drain(self) -> None:
         """Drain, and let systemd know."""

@@ -7,7 +7,7 @@ import json
 import signal
 from contextlib import redirect_stdout
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
@@ -20,6 +20,9 @@ from smartproxy.proxy.notify import Notifier
 from smartproxy.tap import Options, TwistdProxy
 from tests.sessions.memory_proxy import HeldNetwork, route
 from tests.settings.formats import folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class OptionsTests(SynchronousTestCase):
@@ -37,7 +40,7 @@ class Recorded(Notifier):
         super().__init__("@nowhere", 1.0)
         self.sent: list[str] = []
 
-    def _send(self, *lines: str, wait: float = 0.0) -> None:
+    def _send(self, *lines: str, wait: float = 0.0, descriptors: Sequence[int] = ()) -> None:
         self.sent.append(" ".join(line for line in lines if not line.startswith(("MAINPID", "MONOTONIC"))))
 
 
@@ -67,6 +70,9 @@ class NotifiedTests(SynchronousTestCase):
         self.network.settle()
         self.successResultOf(stopped)
 
+    def descriptors(self) -> dict[str, list[int]]:
+        return {f":{number}": [number] for _, number in self.proxy.addresses()}
+
     def sent(self) -> list[str]:
         sent, self.notifier.sent = self.notifier.sent, []
         return sent
@@ -82,6 +88,26 @@ class NotifiedTests(SynchronousTestCase):
         self.assertEqual(told[:3], [reloading, f"READY=1 STATUS={listening}", reloading])
         self.assertTrue(told[3].startswith("READY=1 STATUS=reload refused: "), told[3])
         self.assertTrue(told[3].endswith(f": routes: has no route that is enabled; {listening}"), told[3])
+        self.stop()
+
+    def test_sockets_of_replaced_routes_are_stored(self) -> None:
+        """systemd would keep a port open that no route has any more, and its next listener could not bind it."""
+        self.patch(self.proxy, "listening_descriptors", self.descriptors)
+        self.proxy._store_sockets()
+        self.sent()
+        replacing = self.proxy.replace_routes([route("other", port=9090)])
+        self.network.settle()
+        self.successResultOf(replacing)
+        self.assertEqual(
+            self.sent(),
+            [
+                "STATUS=listening on [::]:9090; 1 routes",
+                "FDSTORE=1 FDNAME=_9090",
+                "FDSTOREREMOVE=1 FDNAME=_8080",
+            ],
+        )
+        self.failureResultOf(self.proxy.replace_routes([]), ConfigurationError)
+        self.assertEqual(self.sent(), [])
         self.stop()
 
     def test_sigusr2_without_workers_has_no_effect(self) -> None:
