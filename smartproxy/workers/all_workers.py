@@ -29,6 +29,7 @@ from smartproxy.workers.merged import merged_reading
 from smartproxy.workers.merged_targets import configured_targets, merged_shown
 from smartproxy.workers.merged_throughput import MergedThroughput
 from smartproxy.workers.retired import Retired
+from smartproxy.workers.set_by_hand import SetByHand
 from smartproxy.workers.sums import Names
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class AllWorkers:
         self._retired_since: list[set[int]] = []
         self._observe_at = 0.0
         self._shared = SharedResult(self._reading)
-        self._by_hand: dict[tuple[str, str], dict[str, object]] = {}
+        self._by_hand = SetByHand()
 
     # -- workers and configuration -------------------------------------------------------------------
 
@@ -123,10 +124,7 @@ class AllWorkers:
 
     def set_by_hand(self) -> list[dict[str, object]]:
         """What operators have set of targets: the arguments of ``set_target``, to be given to each new worker."""
-        return [
-            {"group": group, "name": name, "changes": dict(changes)}
-            for (group, name), changes in self._by_hand.items()
-        ]
+        return self._by_hand.arguments()
 
     # -- what is counted and measured ----------------------------------------------------------------
 
@@ -225,20 +223,10 @@ class AllWorkers:
         return Deferred.fromCoroutine(self._set_target(group, name, dict(changes)))
 
     async def _set_target(self, group: str, name: str, changes: dict[str, object]) -> ShownTarget:
-        each = await self._all("set_target", group=group, name=name, changes=changes)
-        self._remember(group, name, changes)
+        with self._by_hand.kept(group, name, changes):
+            each = await self._all("set_target", group=group, name=name, changes=changes)
         (shown,) = merged_shown([[one] for one in each], self._retired.moved)
         return shown
-
-    def _remember(self, group: str, name: str, changes: dict[str, object]) -> None:
-        """Keep what was set, for new workers; ``up`` and no weight are what these begin with."""
-        kept = self._by_hand.pop((group, name), {}) | changes
-        if kept.get("state") == "up":
-            del kept["state"]
-        if kept.get("weight") is None:
-            kept.pop("weight", None)
-        if kept:
-            self._by_hand[group, name] = kept
 
     # -- certificates --------------------------------------------------------------------------------
 

@@ -173,6 +173,7 @@ class WorkerSlots:
         """Let a worker accept from the sockets of ``slot``."""
         await link.take(self._held.of_slot(slot.number))
         await link.tell(commands.Begin)
+        link.has_begun = True
         await self._on_begun(link)
         link.doing = WorkerState.SERVING
 

@@ -12,7 +12,6 @@ A change of the configuration is prepared by every worker before any commits it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from smartproxy._version import __version__
-from smartproxy.errors import ConfigurationError, UnknownTarget, WorkerFailed
+from smartproxy.errors import ConfigurationError, WorkerFailed
 from smartproxy.flow.joined import JoinedCall
 from smartproxy.flow.threads import thread_for
 from smartproxy.metrics.counters import Counters
@@ -30,7 +29,6 @@ from smartproxy.net.listening import named
 from smartproxy.proxy.admin_listener import admin_note, listen_for_admin
 from smartproxy.settings import Settings
 from smartproxy.workers import commands
-from smartproxy.workers.answers import value_of
 from smartproxy.workers.certificate_changes import CertificateChanges
 from smartproxy.workers.forking import Forking
 from smartproxy.workers.held_sockets import HeldSockets
@@ -40,7 +38,6 @@ from smartproxy.workers.passed_settings import settings_file
 from smartproxy.workers.shared_configuration import LOAD, SharedConfiguration
 from smartproxy.workers.slots import WorkerSlots
 from smartproxy.workers.supervisor_control import SupervisorControl
-from smartproxy.workers.worker_link import WorkerState
 from smartproxy.workers.worker_log import RelayedLog, log_sockets
 
 if TYPE_CHECKING:
@@ -230,7 +227,7 @@ class Supervisor(Service):
     def reopen_logs(self) -> None:
         """Let every worker reopen the access log, also one that drains, and the process that later ones have it from."""
         for link in list(self._slots.links):
-            if link.doing is not WorkerState.STARTING:  # that one is about to open it
+            if link.has_begun:  # else it is about to open it
                 Deferred.fromCoroutine(link.do_or_end(link.tell(commands.Reopen)))
         self._slots.forking.ask({"do": "reopen"}).addErrback(
             lambda why: log.warn("{why}", why=why.getErrorMessage())
@@ -264,9 +261,12 @@ class Supervisor(Service):
 
     async def _worker_begun(self, link: WorkerLink) -> None:
         """A worker serves: let it know what operators have set in the others, and that there was a drain."""
-        for arguments in self._control.set_by_hand():
-            with contextlib.suppress(UnknownTarget):
-                value_of(await link.ask("set_target", arguments))
+        wanted = self._control.set_by_hand()
+        # All at once: what is set from now on is asked behind it.
+        asked = [Deferred.fromCoroutine(link.ask("set_target", one)) for one in wanted]
+        answered = await DeferredList(asked, consumeErrors=True)
+        if not all(ok for ok, _ in answered):  # a refusal is an answer: a reload may have removed the target
+            raise WorkerFailed(f"worker {link.slot} cannot be told what was set by hand")
         if self.draining:  # asked last: a drain from now on is told to this worker, too
             await link.tell(commands.Drain)
 
@@ -284,7 +284,7 @@ class Supervisor(Service):
     # -- questions to the workers ----------------------------------------------------------------------
 
     def _ask(self, question: str, arguments: dict[str, object]) -> Deferred[Mapping[int, Answered]]:
-        links = [link for link in self._slots.links if link.doing is not WorkerState.STARTING]
+        links = [link for link in self._slots.links if link.has_begun]
         return Deferred.fromCoroutine(self._answers(sorted(links, key=_place), question, arguments))
 
     def _ask_one(self, question: str, arguments: dict[str, object]) -> Deferred[Mapping[int, Answered]]:

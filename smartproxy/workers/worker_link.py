@@ -59,6 +59,7 @@ class WorkerLink(ControlChannel):
     :param clock: monotonic.
     :ivar since: when it was started, in monotonic seconds.
     :ivar doing: what it does.
+    :ivar has_begun: whether it has accepted connections; then it can be asked about them.
     :ivar process: its number; 0 until it is known.
     :ivar forked_by: reports when the process has ended.
     :ivar ready: fires when the worker can begin; fails if it ends before.
@@ -85,7 +86,7 @@ class WorkerLink(ControlChannel):
         self.since = clock.seconds()
         self._clock = clock
         self.doing = WorkerState.STARTING
-        self.has_ended = False
+        self.has_begun = self.has_ended = False
         self._numbers = count(1)
         self._asked: set[int] = set()
         self._answers: dict[int, Answered] = {}

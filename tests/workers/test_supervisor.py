@@ -9,6 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import ConfigurationError, WorkerFailed
+from smartproxy.model.target_status import ShownTarget
 from smartproxy.settings import Settings
 from smartproxy.workers import slots
 from smartproxy.workers.supervisor import Supervisor
@@ -148,6 +149,88 @@ class LogTests(SupervisorCase):
         self.supervisor.reopen_logs()
         [link] = self.links
         self.assertNotIn("Reopen", link.told)
+
+
+class AskedLink(FakeLink):
+    """A worker whose questions the test answers.
+
+    :ivar questions: the targets that were set, each with the answer to be given.
+    """
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.questions = []
+
+    async def ask(self, question, arguments):
+        answer = waiting()
+        self.questions.append((arguments["name"], arguments["changes"], answer))
+        return await answer
+
+    def answer(self, answered=("UnknownTarget", "there is none")):
+        questions, self.questions = self.questions, []
+        for _, _, answer in questions:
+            answer.callback(answered)
+        return [(name, changes) for name, changes, _ in questions]
+
+
+class SetByHandTests(SupervisorCase):
+    """What an operator sets of a target while a worker begins holds in that one, too."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch(slots, "WorkerLink", AskedLink)
+        self.start()
+        self.shown = "", ShownTarget("r", "a", "", "drain", "", True, 1, 0, False, 0, 0, 0, 0, None)
+
+    def set(self, name, **changes):
+        return self.supervisor._control.set_target("r", name, changes)
+
+    def answer_all(self):
+        for link in self.links:
+            link.answer(self.shown)
+
+    def begin(self):
+        """A worker ends, and another one begins in its place."""
+        self.links[0].end()
+        self.reactor.advance(0)
+        return self.links[-1]
+
+    def test_what_others_have_not_answered_yet_is_set_in_a_worker_that_begins(self):
+        setting = self.set("a", state="drain")
+        self.links[0].answer(self.shown)
+        begun = self.begin()
+        self.assertEqual(begun.answer(self.shown), [("a", {"state": "drain"})])
+        self.answer_all()
+        self.successResultOf(setting)
+        self.assertEqual(begun.doing, "serving")
+
+    def test_what_is_set_while_a_worker_is_told_of_others_is_set_there(self):
+        for name in ("a", "b"):
+            self.set(name, state="drain")
+            self.answer_all()
+        begun = self.begin()
+        self.set("b", state="up")
+        wanted = [("a", {"state": "drain"}), ("b", {"state": "drain"}), ("b", {"state": "up"})]
+        self.assertEqual(begun.answer(self.shown), wanted)
+
+    def test_what_was_refused_is_not_set_in_a_worker_that_begins(self):
+        self.set("a", state="drain")
+        self.answer_all()
+        refused = self.set("a", state="dwon")
+        for link in self.links:
+            link.answer(("ValueError", "it must be something else"))
+        self.failureResultOf(refused, ValueError)
+        begun = self.begin()
+        self.assertEqual(begun.answer(("UnknownTarget", "removed")), [("a", {"state": "drain"})])
+        self.assertEqual(begun.doing, "serving")
+
+    def test_a_worker_that_ends_before_it_has_answered_is_replaced(self):
+        self.set("a", state="drain")
+        self.answer_all()
+        begun = self.begin()
+        for _, _, answer in begun.questions:
+            answer.errback(WorkerFailed("the other process has ended"))
+        self.assertTrue(begun.has_ended)
 
 
 class StartTests(SupervisorCase):
