@@ -104,8 +104,9 @@ class AllWorkers:
         self._merged_throughput.stop()
 
     def configure(self) -> None:
-        """Sample as the plan in force says; called after each change of the configuration."""
+        """Follow the plan in force; called after each change of the configuration."""
         self._merged_throughput.configure(self._plan().metrics)
+        self._by_hand.follow(self._plan(), self._clock.seconds())
 
     def retire(self, worker: int, last: WorkerSnapshot | None = None, *, killed: bool) -> None:
         """A worker has ended; called once for each.

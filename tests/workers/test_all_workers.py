@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.admin.control import IProxyControl
 from smartproxy.errors import NoWorker, UnknownCertificate, UnknownTarget
 from smartproxy.workers.all_workers import AllWorkers
-from tests.sessions.memory_proxy import route
+from tests.sessions.memory_proxy import route, settings
 from tests.workers.carried import exchange
 from tests.workers.several import Several, values
 
@@ -128,6 +128,35 @@ class TargetTests(AllWorkersCase):
         self.failureResultOf(self.set(state="dwon"), ValueError)
         self.failureResultOf(self.all.set_target("web", "none", {"weight": 1}), UnknownTarget)
         self.assertEqual(self.all.set_by_hand(), [])
+
+    def configure(self, *hosts, group="web"):
+        plan = settings(routes=[route(group, hosts=host) for host in hosts]).compile()
+        self.patch(self.all, "_plan", lambda: plan)
+        self.all.configure()
+
+    def test_what_was_set_of_a_removed_target_is_not_set_when_it_is_added_again(self):
+        """The workers have forgotten it by then: one that begins later would be alone with it."""
+        self.set(state="drain")
+        self.configure("10.0.0.2")
+        self.workers.clock.advance(15)
+        self.configure("10.0.0.1")
+        self.assertEqual(self.all.set_by_hand(), [])
+
+    def test_what_was_set_outlives_a_reload(self):
+        self.set(state="drain")
+        self.configure("10.0.0.1")
+        self.workers.clock.advance(60)
+        self.configure("10.0.0.1")
+        self.assertEqual(len(self.all.set_by_hand()), 1)
+
+    def test_what_was_set_outlives_a_short_removal_as_in_the_workers(self):
+        self.set(state="drain")
+        self.configure("10.0.0.1", group="other")
+        self.workers.clock.advance(14)
+        self.configure("10.0.0.1")
+        self.workers.clock.advance(60)
+        self.configure("10.0.0.1")
+        self.assertEqual(len(self.all.set_by_hand()), 1)
 
     def test_a_target_that_one_worker_knows_is_set_there(self):
         """Each worker asks the DNS by itself, so one of them is the first that knows a target."""
