@@ -191,6 +191,8 @@ class Api:
         """Replace all routes. The body is a list of routes, or an object with that list under ``routes``."""
         try:
             routes = _routes_in(request.body)
+        except ConfigurationError as invalid:
+            return _invalid(invalid)
         except (ValueError, RecursionError):
             return refusal(400, "the body must be JSON: a list of routes")
         return await self._applied(lambda: self._control.replace_routes(routes))
@@ -199,13 +201,17 @@ class Api:
         try:
             await change()
         except ConfigurationError as invalid:
-            return refusal(422, "the configuration is not valid", problems=invalid.problems)
+            return _invalid(invalid)
         except CannotListenError as unbound:
             return refusal(409, listening.reason(unbound))
         waiting = list(self._control.waiting_for_restart())
         return json_reply(
             {"status": "ok", "routes": len(self._control.plan.routes), "waitingForRestart": waiting}
         )
+
+
+def _invalid(configuration: ConfigurationError) -> Reply:
+    return refusal(422, "the configuration is not valid", problems=configuration.problems)
 
 
 def _seconds(written: str) -> float:
@@ -229,9 +235,14 @@ def _routes_in(body: bytes) -> list[dict[str, object]]:
 
     :raises ValueError: if it is not a list of objects.
     :raises RecursionError: if it is nested too deeply.
+    :raises ConfigurationError: if there is more beside the list.
     """
     given: object = json.loads(body)
-    routes = given.get("routes") if isinstance(given, dict) else given
+    whole = given if isinstance(given, dict) else {"routes": given}
+    routes = whole.get("routes")
     if not isinstance(routes, list) or not all(isinstance(route, dict) for route in routes):
         raise ValueError("not a list of routes")
+    others = [key for key in whole if key != "routes" and not key.startswith("x-")]
+    if others:
+        raise ConfigurationError([f"{key}: unknown key; only the routes are replaced" for key in others])
     return routes

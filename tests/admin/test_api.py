@@ -323,6 +323,22 @@ class RoutesTests(SynchronousTestCase):
             answer = Listener(control).ask("PUT", "/api/v1/routes", body=body)
             self.assertEqual((answer.status, control.changes), (200, [[{"name": "a"}]]))
 
+    def test_put_routes_refuses_what_it_would_not_put_in_force(self):
+        """A whole configuration file, for instance: its other keys would be dropped without a word."""
+        control = FakeControl()
+        body = b'{"routes": [{"name": "a"}], "defaults": {}, "x-note": 1, "acme": {}}'
+        answer = Listener(control).ask("PUT", "/api/v1/routes", body=body)
+        self.assertEqual((answer.status, control.changes), (422, []))
+        self.assertEqual(
+            answer.json()["problems"],
+            [f"{key}: unknown key; only the routes are replaced" for key in ("defaults", "acme")],
+        )
+
+    def test_put_routes_ignores_keys_that_begin_with_x(self):
+        control = FakeControl()
+        answer = Listener(control).ask("PUT", "/api/v1/routes", body=b'{"routes": [], "x-note": 1}')
+        self.assertEqual((answer.status, control.changes), (200, [[]]))
+
     def test_put_of_another_body_is_400_and_changes_nothing(self):
         for body in (b"{", b"3", b'{"routes": 3}', b"[3]", b"\xff", b'{"route": []}', b""):
             with self.subTest(body):
