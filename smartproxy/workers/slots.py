@@ -110,12 +110,12 @@ class WorkerSlots:
         self._is_ending = False
         self._signs_of_life.start()
         for slot in self.slots:
-            await self._start(slot)
+            await self._start(slot, self._new_link(slot))
         self._refuse_when_ending()
 
-    async def _start(self, slot: Slot) -> None:
+    async def _start(self, slot: Slot, link: WorkerLink) -> None:
         slot.become(SlotState.STARTING, self._reactor.seconds())
-        slot.worker = link = self._new_link(slot)
+        slot.worker = link
         async with self._changing:
             await self._fork(link)
             await self._serve(slot, link)
@@ -261,15 +261,15 @@ class WorkerSlots:
 
     def _start_again(self, slot: Slot) -> None:
         if not self._is_ending:
-            Deferred.fromCoroutine(self._start(slot)).addErrback(self._not_started, slot)
+            link = self._new_link(slot)
+            Deferred.fromCoroutine(self._start(slot, link)).addErrback(self._not_started, slot, link)
 
-    def _not_started(self, why: Any, slot: Slot) -> None:
+    def _not_started(self, why: Any, slot: Slot, link: WorkerLink) -> None:
         if not self._is_ending:
             log.error("worker {slot} cannot be started: {why}", slot=slot.number, why=why.getErrorMessage())
-        link = slot.worker
         if link in self.links:
             link.abandon()  # then it is lost, as one that has ended by itself
-        elif link is not None:  # there is no process
+        elif slot.worker is link:  # there is no process, and no next one is on its way
             slot.worker = None
             self._vacated(slot, "could not be started")
 

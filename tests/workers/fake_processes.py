@@ -19,7 +19,8 @@ class FakeForking:
     :ivar asked: what it was asked.
     """
 
-    numbers = count(1000)
+    #: No process of the machine has such a number: one that does not exit is sent a signal.
+    numbers = count(2**22 + 1)
 
     def __init__(self, on_lost=None):
         self.on_lost = on_lost

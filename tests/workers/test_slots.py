@@ -129,6 +129,25 @@ class StartTests(SlotsCase):
         self.clock.advance(5)
         self.assertEqual(self.slots.slots[0].state, SlotState.SERVING)
 
+    def test_a_start_that_fails_late_does_not_disturb_the_next_one(self):
+        """The worker has ended before the nursery has reported its fork; the next one waits behind another slot's start."""
+        first, second = self.start()
+        forked = [waiting(), waiting()]
+        self.forking.answers.extend(forked)
+        for link in (first, second):
+            link.end()
+        self.clock.advance(0)
+        [of_first_slot] = self.slots.links
+        of_first_slot.end()
+        self.clock.advance(1)
+        for answer in forked:
+            answer.callback(next(self.forking.numbers))
+        self.clock.advance(10)
+        self.assertEqual([slot.state for slot in self.slots.slots], [SlotState.SERVING] * 2)
+        workers = [slot.worker for slot in self.slots.slots]
+        self.assertCountEqual(self.slots.links, workers)
+        self.assertEqual([link.killed for link in workers], [[], []])
+
     def test_a_substitute_that_ends_while_it_releases_ends_no_other(self):
         first, second = self.start()
         second.answers["Release"] = releasing = waiting()
