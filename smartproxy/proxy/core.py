@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from smartproxy._version import BUILD, __version__
@@ -144,8 +145,9 @@ class ProxyCore(Service):
         began = self._runtime.clocks.seconds()
         self.drain()
         emptied = self.registry.emptied()
+        is_empty = emptied.called
         timeout = self.plan.graceful_shutdown
-        if not emptied.called and timeout:
+        if not is_empty and timeout:
             log.info(
                 "waiting up to {timeout} s for {active} connections",
                 timeout=timeout,
@@ -155,6 +157,9 @@ class ProxyCore(Service):
                 await self.registry.emptied().addTimeout(timeout, self._reactor, _timed_out)
         self.end_connections(f"still open after {timeout:g} s (gracefulShutdownTimeout)")
         await emptied
+        if not is_empty:
+            # Not within the sweep that has ended the last connection: it is stopped now, and may be started again.
+            await deferLater(self._reactor, 0)
         await self._listeners_closed
         left = began + timeout - self._runtime.clocks.seconds()
         if left > 0:  # for commands that remove what they have added to the DNS

@@ -145,6 +145,24 @@ class RestartTests(SynchronousTestCase):
         self.assertEqual(proxy.network.listening_on(), {8080})
         self.assertFalse(proxy.service.draining)
 
+    def test_start_follows_a_stop_that_a_deadline_has_completed(self):
+        """The sweep of deadlines would be stopped and started within itself: two of them ran, and one was never stopped."""
+        proxy = MemoryProxy(self)
+        proxy.client().fin()  # while its target is being dialed: a deadline ends it
+        proxy.settle()
+        stopped = proxy.service.stopService()
+        proxy.service.startService()
+        proxy.pass_time(10)
+        self.successResultOf(stopped)
+        self.assertEqual(proxy.closed(), {"normal": 1})
+        swept = []
+        self.patch(proxy.service._runtime.clocks.deadlines, "_collect", swept.append)
+        proxy.pass_time(10)
+        self.assertEqual(len(swept), len(set(swept)))
+        self.stop(proxy)
+        proxy.pass_time(10)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_everything_is_counted_when_the_stop_is_complete(self):
         proxy = MemoryProxy(self)
         client, backend = proxy.client(), proxy.backend()
