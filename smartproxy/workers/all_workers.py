@@ -16,7 +16,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from heapq import merge
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -33,7 +33,7 @@ from smartproxy.workers.set_by_hand import SetByHand
 from smartproxy.workers.sums import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from smartproxy.workers.answers import Answered
     from smartproxy.workers.merged_throughput import TotalsByWorker
     from smartproxy.workers.snapshot import WorkerSnapshot
+
+T = TypeVar("T")
 
 #: Asks workers a question with arguments. Fires with the answers of those that have answered, by generation, in the order of
 #: their slots. A worker that ends meanwhile, or cannot answer, is left out.
@@ -64,6 +66,7 @@ class AllWorkers:
     :param plan: gives the plan in force.
     :param clock: the reactor.
     :param more: gives metric families about the workers themselves.
+    :param draining: gives the generations of workers that take no new connections.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class AllWorkers:
         plan: Callable[[], ProxyPlan],
         clock: IReactorTime,
         more: Callable[[], Sequence[MetricFamily]] = tuple,
+        draining: Callable[[], Collection[int]] = tuple,
     ) -> None:
         self._ask = ask
         self._ask_one = ask_one
@@ -81,6 +85,7 @@ class AllWorkers:
         self._plan = plan
         self._clock = clock
         self._more = more
+        self._draining = draining
         self._merged_throughput = MergedThroughput(plan().metrics, self._totals, clock)
         self._names = Names()
         self._named: ProxyPlan | None = None
@@ -153,10 +158,10 @@ class AllWorkers:
 
     async def _reading(self) -> MetricsReading:
         await self._look()
-        live, retired = list(self._latest.values()), self._retired.snapshot
+        (live, draining), retired = self._divided(self._latest), self._retired.snapshot
         slices = Slices(self._clock)
         reading, known = await merged_reading(
-            live, retired, self._own, self._configured(), self._merged_throughput, slices
+            live, retired, self._own, self._configured(), self._merged_throughput, slices, draining
         )
         if live:
             self._retired.keep(known)  # from the next reading on: this one has the last values
@@ -191,7 +196,9 @@ class AllWorkers:
         return Deferred.fromCoroutine(self._live(route, client, limit))
 
     async def _live(self, route: str | None, client: str | None, limit: int) -> LiveConnections:
-        each: list[LiveConnections] = await self._all("live", route=route, client=client, limit=limit)
+        each: list[LiveConnections] = [
+            *(await self._all("live", route=route, client=client, limit=limit)).values()
+        ]
         oldest = merge(*(live.shown for live in each), key=_age)
         return LiveConnections(list(islice(oldest, limit)), sum(live.total for live in each))
 
@@ -213,7 +220,8 @@ class AllWorkers:
         return Deferred.fromCoroutine(self._targets(group))
 
     async def _targets(self, group: str | None) -> Sequence[ShownTarget]:
-        return merged_shown(await self._all("targets", group=group), self._retired.moved)
+        serving, draining = self._divided(await self._all("targets", group=group))
+        return merged_shown(serving, self._retired.moved, draining)
 
     def peek(self, group: str, client: str | None) -> Deferred[Upcoming]:
         """What the next connection to ``group`` would get in the first worker; each worker has turns of its own."""
@@ -226,8 +234,9 @@ class AllWorkers:
     async def _set_target(self, group: str, name: str, changes: dict[str, object]) -> ShownTarget:
         with self._by_hand.kept(group, name, changes):
             each = await self._all("set_target", group=group, name=name, changes=changes)
-        (shown,) = merged_shown([[one] for one in each], self._retired.moved)
-        return shown
+        serving, draining = self._divided({worker: [shown] for worker, shown in each.items()})
+        (merged,) = merged_shown(serving, self._retired.moved, draining)
+        return merged
 
     # -- certificates --------------------------------------------------------------------------------
 
@@ -250,22 +259,32 @@ class AllWorkers:
             return value_of(answered)
         raise _no_worker()
 
-    async def _all(self, question: str, **arguments: object) -> list[Any]:
+    async def _all(self, question: str, **arguments: object) -> dict[int, Any]:
         """The values of all workers that have one: a target that was just discovered may be known to some only.
 
         :raises NoWorker: if none has answered.
-        :raises UnknownTarget: and so on, if all of them have refused.
+        :raises UnknownTarget: and so on, if all of them have refused, or all but those that drain.
         """
-        values: list[Any] = []
-        refusal: Exception = _no_worker()
-        for answered in (await self._answers(self._ask, question, **arguments)).values():
+        answers = await self._answers(self._ask, question, **arguments)
+        values: dict[int, Any] = {}
+        refusals: dict[int, Exception] = {}
+        for worker, answered in answers.items():
             try:
-                values.append(value_of(answered))
+                values[worker] = value_of(answered)
             except (SmartProxyError, ValueError) as refused:
-                refusal = refused
-        if not values:
-            raise refusal
+                refusals[worker] = refused
+        deciding = self._divided({worker: worker for worker in answers})[0]
+        if not values.keys() & deciding:
+            raise next((refusals[worker] for worker in deciding), _no_worker())
         return values
+
+    def _divided(self, by_worker: Mapping[int, T]) -> tuple[list[T], list[T]]:
+        """What is of workers that serve, and of those that drain; where none serves, all are taken for serving."""
+        draining = by_worker.keys() & self._draining()
+        if len(draining) == len(by_worker):
+            draining = set()
+        serving = [of for worker, of in by_worker.items() if worker not in draining]
+        return serving, [by_worker[worker] for worker in by_worker if worker in draining]
 
     async def _answers(self, ask: Ask, question: str, **arguments: object) -> dict[int, Answered]:
         """The answers of the workers that have not been retired meanwhile."""

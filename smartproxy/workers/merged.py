@@ -48,20 +48,23 @@ async def merged_reading(
     configured: Names,
     throughput: MergedThroughput,
     slices: Slices,
+    draining: Sequence[WorkerSnapshot] = (),
 ) -> tuple[MetricsReading, Names]:
     """Add up everything.
 
     :param live: the snapshots of workers that run.
     :param retired: the sums of those that have ended.
     :param own: what the supervisor has counted itself; changes of the configuration are its alone.
+    :param draining: those of workers that run and take no new connections.
     :param configured: what is shown even where nothing has been counted.
     :return: also what the configuration or a live worker has.
     """
     sums = Sums(configured)
     sums.add_own(own)
-    for snapshot in live:
-        for _ in sums.add(snapshot):
-            await slices.turn()
+    for drains, snapshots in ((False, live), (True, draining)):
+        for snapshot in snapshots:
+            for _ in sums.add(snapshot, drains=drains):
+                await slices.turn()
     targets, groups = sums.targets.known()
     routes = frozenset(name for name, _ in sums.counters.series())
     names = Names(routes, frozenset(targets), frozenset(groups))

@@ -25,7 +25,7 @@ _ORDER: Final[tuple[TargetState, ...]] = ("up", "drain", "ejected", "down")
 class _TargetSum:
     """The counts of one target in several processes.
 
-    :ivar up: whether it is in any of them; ``None``: none that lives has used it.
+    :ivar up: whether it is in any of them; ``None``: none that lives and takes new connections has used it.
     """
 
     __slots__ = ("active", "checks", "ejections", "received", "results", "sent", "up")
@@ -36,8 +36,8 @@ class _TargetSum:
         self.results: dict[str, int] = {}
         self.checks: dict[str, int] = {}
 
-    def add(self, row: Mapping[str, Any], *, ended: bool) -> None:
-        if not ended:
+    def add(self, row: Mapping[str, Any], *, counts_up: bool) -> None:
+        if counts_up:
             self.up = self.up or row["up"]
         self.active += row["active"]
         self.ejections += row["ejections"]
@@ -62,20 +62,24 @@ class MergedTargets:
         self._queues = dict.fromkeys(groups, 0)
         self._requests: dict[str, RequestsOfGroup] = {}
 
-    def add_target(self, row: Mapping[str, Any], *, ended: bool = False) -> None:
+    def add_target(self, row: Mapping[str, Any], *, ended: bool = False, drains: bool = False) -> None:
         """Add the counts of one target.
 
         :param row: the fields of :class:`TargetCounts`.
         :param ended: whether they are of a process that does not run any more. Then a target is left out that is neither
             configured nor in another process.
+        :param drains: whether they are of a process that takes no new connections; to be added after those that do. It does
+            not know whether the target is up; one that only such processes have was removed, and is not.
         """
         key = row["group"], row["name"]
-        if ended and key not in self._targets:
+        is_known = key in self._targets
+        if ended and not is_known:
             return
         of = self._targets.get(key)
         if of is None:
             of = self._targets[key] = _TargetSum()
-        of.add(row, ended=ended)
+            of.up = None if is_known or not drains else False
+        of.add(row, counts_up=not (ended or drains))
 
     def add_queue(self, group: str, waiting: int) -> None:
         """Add the number of clients that wait for a target of ``group``."""
@@ -160,7 +164,9 @@ def add_counts(to: dict[Any, int], counts: Mapping[Any, int]) -> None:
 
 
 def merged_shown(
-    answers: Iterable[Sequence[ShownTarget]], moved_before: Callable[[str, str], tuple[int, int]]
+    answers: Iterable[Sequence[ShownTarget]],
+    moved_before: Callable[[str, str], tuple[int, int]],
+    draining: Iterable[Sequence[ShownTarget]] = (),
 ) -> list[ShownTarget]:
     """The targets of several processes, by group and name, in the order of the first process.
 
@@ -170,24 +176,32 @@ def merged_shown(
     latest one.
 
     :param moved_before: gives the bytes of a target that processes have moved which do not run any more.
+    :param draining: of processes that take no new connections. Only their numbers are added; a target that no other process
+        has was removed, and drains.
     """
-    found: dict[str, dict[str, list[ShownTarget]]] = {}
+    serving, others = _by_name(answers), _by_name(draining)
+    found = [*serving, *(key for key in others if key not in serving)]
+    groups = {group: place for place, group in enumerate(dict.fromkeys(group for group, _ in found))}
+    found.sort(key=lambda key: groups[key[0]])  # removed ones behind the others of their group
+    return [_as_one(serving.get(key, []), others.get(key, []), moved_before(*key)) for key in found]
+
+
+def _by_name(answers: Iterable[Sequence[ShownTarget]]) -> dict[tuple[str, str], list[ShownTarget]]:
+    found: dict[tuple[str, str], list[ShownTarget]] = {}
     for answer in answers:
         for shown in answer:
-            found.setdefault(shown.group, {}).setdefault(shown.name, []).append(shown)
-    return [
-        _as_one(shown, moved_before(group, name))
-        for group, targets in found.items()
-        for name, shown in targets.items()
-    ]
+            found.setdefault((shown.group, shown.name), []).append(shown)
+    return found
 
 
-def _as_one(shown: list[ShownTarget], before: tuple[int, int]) -> ShownTarget:
-    best = min(shown, key=lambda one: _ORDER.index(one.state))
+def _as_one(serving: list[ShownTarget], draining: list[ShownTarget], before: tuple[int, int]) -> ShownTarget:
+    shown = [*serving, *draining]
+    rated = serving or [one._replace(state="drain", effective_weight=0) for one in draining]
+    best = min(rated, key=lambda one: _ORDER.index(one.state))
     checks = [one.last_check for one in shown if one.last_check is not None]
     return best._replace(
-        set_by_hand=any(one.set_by_hand for one in shown),
-        effective_weight=round(sum(one.effective_weight for one in shown) / len(shown), 2),
+        set_by_hand=any(one.set_by_hand for one in rated),
+        effective_weight=round(sum(one.effective_weight for one in rated) / len(rated), 2),
         connections=sum(one.connections for one in shown),
         queued=sum(one.queued for one in shown),
         received=sum(one.received for one in shown) + before[0],

@@ -98,10 +98,11 @@ class Sums:
         self._route_rates: list[bytes] = []
         self._client_rates: list[bytes] = []
 
-    def add(self, snapshot: WorkerSnapshot, *, ended: bool = False) -> Iterator[None]:
+    def add(self, snapshot: WorkerSnapshot, *, ended: bool = False, drains: bool = False) -> Iterator[None]:
         """Add a snapshot, in pieces between which a reader may pause.
 
         :param ended: whether its process does not run any more. Then targets are left out that no process has any more.
+        :param drains: whether its process takes no new connections; to be added after those that do.
         """
         self._add_process(snapshot["process"])
         yield
@@ -111,7 +112,7 @@ class Sums:
             yield
         for piece in snapshot["targets"]:
             for row in rows_of([piece]):
-                self.targets.add_target(row, ended=ended)
+                self.targets.add_target(row, ended=ended, drains=drains)
             yield
         for piece in snapshot["queues"]:
             for group, waiting in rows_of([piece]):

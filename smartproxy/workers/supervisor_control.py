@@ -53,7 +53,9 @@ class SupervisorControl(AllWorkers):
         own: Counters,
         clock: IReactorTime,
     ) -> None:
-        super().__init__(ask, ask_one, own, lambda: supervisor.plan, clock, self._families)
+        super().__init__(
+            ask, ask_one, own, lambda: supervisor.plan, clock, self._families, self._draining_workers
+        )
         self._supervisor = supervisor
         self._slots = slots
         self._started_at = clock.seconds()
@@ -110,6 +112,9 @@ class SupervisorControl(AllWorkers):
             }
             for link in sorted(self._slots.links, key=lambda link: (link.slot, link.generation))
         ]
+
+    def _draining_workers(self) -> set[int]:
+        return {link.generation for link in self._slots.links if link.doing is WorkerState.DRAINING}
 
     def _families(self) -> Sequence[MetricFamily]:
         counts: dict[str, int] = dict.fromkeys(WorkerState, 0)

@@ -19,6 +19,7 @@ class Several:
 
     :ivar proxies: the workers that answer, by generation.
     :ivar asked: the questions so far, with the generations that were asked.
+    :ivar draining: the generations of workers that drain.
     :ivar held: where it is a list, answers wait there until the test fires them.
     """
 
@@ -27,13 +28,20 @@ class Several:
         self.configuration = configuration
         self.proxies = {}
         self.asked = []
+        self.draining = set()
         self.held = None
         for generation in range(1, count + 1):
             self.begin(generation)
         self.clock = Clock()
         self.own = Counters()
         self.all = AllWorkers(
-            self.ask, self.ask_one, self.own, lambda: self.first.service.plan, self.clock, self.more
+            self.ask,
+            self.ask_one,
+            self.own,
+            lambda: self.first.service.plan,
+            self.clock,
+            self.more,
+            lambda: self.draining,
         )
 
     def begin(self, generation):

@@ -178,6 +178,50 @@ class TargetTests(AllWorkersCase):
         self.assertEqual(self.asked("peek"), [[1]])
 
 
+class DrainingTests(AllWorkersCase):
+    """A worker that drains after SIGUSR2 carries its connections, for hours perhaps, and gets no other."""
+
+    def setUp(self):
+        super().setUp()
+        for proxy in (self.one, self.two):
+            exchange(proxy)
+        self.workers.draining.add(1)
+
+    def shown(self):
+        return self.successResultOf(self.all.targets(None))
+
+    def up(self):
+        return {name: up for (_, name, up, *_) in self.workers.reading().counters.targets.target_counts()}
+
+    def test_the_state_of_a_target_is_that_in_the_workers_that_serve(self):
+        self.two.service.groups.set_state("web", TARGET, "down")
+        (shown,) = self.shown()
+        self.assertEqual((shown.state, shown.effective_weight, shown.connections), ("down", 0, 2))
+        self.assertEqual(self.up(), {TARGET: False})
+        self.workers.draining.add(2)  # the whole proxy does
+        self.assertEqual(self.shown()[0].state, "up")
+
+    def test_a_target_that_is_not_used_yet_is_up(self):
+        self.workers.kill(2)
+        self.workers.begin(3)
+        self.workers.reading()
+        self.assertEqual(self.up(), {TARGET: True})
+
+    def test_a_target_that_was_removed_meanwhile_drains(self):
+        self.two.service.update_routes([route(hosts="10.0.0.2")])
+        self.two.pass_time(60)
+        new, removed = self.shown()
+        self.assertEqual((new.name, new.state), ("10.0.0.2:9000", "up"))
+        self.assertEqual((removed.state, removed.effective_weight, removed.connections), ("drain", 0, 2))
+        self.patch(self.all, "_plan", lambda: self.two.service.plan)
+        self.assertEqual(self.up()[TARGET], False)
+
+    def test_a_target_that_was_removed_meanwhile_cannot_be_set(self):
+        self.two.service.update_routes([route(hosts="10.0.0.2")])
+        self.failureResultOf(self.all.set_target("web", TARGET, {"state": "up"}), UnknownTarget)
+        self.failureResultOf(self.all.set_target("web", "none", {"state": "up"}), UnknownTarget)
+
+
 class CertificateTests(AllWorkersCase):
     def test_one_worker_is_asked(self):
         self.assertEqual(self.successResultOf(self.all.certificates()), [])

@@ -131,6 +131,16 @@ class ChangeTests(SupervisorCase):
         self.failureResultOf(reloading, ConfigurationError)
 
 
+class ReplacedTests(SupervisorCase):
+    def test_targets_are_shown_as_the_workers_have_them_that_serve(self):
+        """Replaced ones may drain for hours, and know nothing of what has become of a target."""
+        self.start()
+        former = {link.generation for link in self.links}
+        self.assertEqual(self.supervisor._control._draining(), set())
+        self.successResultOf(self.supervisor.replace_workers())
+        self.assertEqual(self.supervisor._control._draining(), former)
+
+
 class LogTests(SupervisorCase):
     def test_workers_that_drain_reopen_the_access_log_too(self):
         """Else the lines of their last connections are written to the rotated file, which is compressed by then."""
