@@ -23,8 +23,8 @@ class CheckedTarget(NamedTuple):
     """A target, as a program's check sees it.
 
     :ivar name: its name in ``group``.
-    :ivar host: as the configuration has it: an address or a name.
-    :ivar port: to ask: that of the check, or else of the target.
+    :ivar host: as the configuration has it: an address or a name; of a unix socket, ``unix:`` and its path.
+    :ivar port: to ask: that of the check, or else of the target; 0 of a unix socket.
     """
 
     group: str

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.errors import CheckFailed
+from smartproxy.model.address import UnixEndpoint
 from smartproxy.model.target_status import CheckedTarget
 from smartproxy.upstream.health.connections import port_of
 from smartproxy.upstream.interfaces import ICheck
@@ -48,7 +49,7 @@ class ProgramCheck:
         running = member, plan.program
         if running in self._running:
             raise CheckFailed("its former check has not ended yet")
-        asked = CheckedTarget(member.group, member.name, str(candidate.host), port_of(candidate.target, plan))
+        asked = CheckedTarget(member.group, member.name, str(candidate.host), _port(candidate, plan))
         try:
             answer = plan.program(asked)
         except Exception as why:
@@ -65,6 +66,10 @@ class ProgramCheck:
     def _ended(self, answer: object, running: tuple[Member, object]) -> object:
         self._running.discard(running)
         return answer
+
+
+def _port(candidate: Candidate, plan: CheckPlan) -> int:
+    return 0 if isinstance(candidate.host, UnixEndpoint) else port_of(candidate.target, plan)
 
 
 def _deferred(answer: Any) -> Deferred[object] | None:

@@ -7,6 +7,7 @@ import asyncio
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
 from smartproxy.errors import CheckFailed
+from smartproxy.model.address import UnixEndpoint
 from smartproxy.model.plan.check import CheckKind
 from smartproxy.model.target_status import CheckedTarget
 from tests.upstream.health.checking import HOST, CheckCase
@@ -28,6 +29,12 @@ class AnswerTests(ProgramCase):
         self.setUp()
         self.found(seen.append, check_port=8008)
         self.assertEqual(seen[-1].port, 8008)
+
+    def test_a_unix_socket_has_its_path_and_no_port(self):
+        seen = []
+        found = self.found(seen.append, hosts=(UnixEndpoint("/run/app.sock"),), port=None)
+        self.assertEqual(found, (True, "passed"))
+        self.assertEqual(seen, [CheckedTarget("app", "a", "unix:/run/app.sock", 0)])
 
     def test_a_string_is_shown_and_nothing_is_needed(self):
         async def awaited(_):
