@@ -132,6 +132,35 @@ class ProblemTests(SynchronousTestCase):
             found = problems(f"targetGroups: {{db: {{targets: [{ONE}], healthCheck: {check}}}}}\n" + PG)
             self.assertIn(f"targetGroups.db.healthCheck.{problem}", found)
 
+    def test_keys_of_a_check_belong_to_the_type_that_it_inherits(self) -> None:
+        """Tables of a check are merged key by key, so the type may be that of an outer one."""
+        script = "{type: script, steps: [{expect: OK}]}"
+        for outer, inner, own in (
+            ("{type: http}", "{path: /up}", ""),
+            (script, "{steps: [{expect: PONG}]}", ""),
+            (script, "{type: script, interval: 9s}", ""),
+            ("{type: http}", "{rise: 1}", ", healthCheck: {path: /up}"),
+            ("{rise: 1}", script, ", healthCheck: {type: script}"),
+        ):
+            target = f"{{host: 10.0.0.1, port: 1{own}}}"
+            for text in (
+                f"targetGroups: {{db: {{targets: [{target}], healthCheck: {inner}}}}}\n{PG}",
+                f"routes: [{{name: pg, match: {{ports: 1}}, action: {{targets: [{target}], healthCheck: {inner}}}}}]\n",
+            ):
+                self.assertEqual(problems(f"defaults: {{healthCheck: {outer}}}\n{text}"), "")
+
+    def test_an_inherited_type_refuses_the_keys_of_others(self) -> None:
+        group = f"targetGroups: {{db: {{targets: [{ONE}], healthCheck: {{path: /up}}}}}}\n{PG}"
+        found = problems(f"defaults: {{healthCheck: {{type: tls}}}}\n{group}")
+        self.assertIn('targetGroups.db.healthCheck.path: has no meaning for type "tls"', found)
+
+    def test_the_port_of_a_check_may_be_that_of_the_group(self) -> None:
+        for own in ("true", "{interval: 9s}"):
+            target = f"{{host: h, port: preserve, healthCheck: {own}}}"
+            for holder, outer in (("{port: 8008}", ""), ("true", "defaults: {healthCheck: {port: 8008}}\n")):
+                group = f"{{targets: [{target}], healthCheck: {holder}}}"
+                self.assertEqual(compiled(group, outer).targets[0].check.port, 8008)
+
     def test_a_target_without_a_fixed_port_needs_one_for_its_check(self) -> None:
         for holder in (
             "{name: a, host: h, port: preserve, healthCheck: true}",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.settings.checks.problems import Problem, got
+from smartproxy.settings.compile.groups import checks_of
 from smartproxy.settings.tables.balancing import HealthCheck
 from smartproxy.settings.tables.base import file_key, inherited
 from smartproxy.settings.tables.route import Target
@@ -51,7 +52,7 @@ def problems(settings: Configuration) -> Iterator[Problem]:
         elif group.targets_file is None and not any(target.weight for target in group.targets):
             yield Problem((*path, "targets"), "has no target with a weight above 0")
         yield from target_list(group.written_targets(), path, group, settings.defaults)
-        yield from _check(group, path)
+        yield from _check(group, path, settings.defaults)
     for index, route in enumerate(settings.routes):
         yield from _route(settings, route, ("routes", index, "action"))
 
@@ -60,7 +61,7 @@ def _route(settings: Configuration, route: Route, path: KeyPath) -> Iterator[Pro
     action = route.action
     if action.group is None:
         yield from target_list(action.written_targets(), path, action, settings.defaults)
-        yield from _check(action, path)
+        yield from _check(action, path, settings.defaults)
         yield from _without_targets(action, path)
         return
     if action.type != "forward":
@@ -123,35 +124,47 @@ def target_list(
                 (*target_path, "name"), "names one target, but host is a list; give each host a target"
             )
         seen |= {target.name} if target.name is not None else set()
-        yield from _check(target, target_path)
-        check = inherited("health_check", target, *levels)
-        if check is not False and (callable(target.host) or CLIENT_NAME in target.hosts()):
+        yield from _check(target, target_path, *levels)
+        checks = checks_of(target, *levels)
+        if checks and (callable(target.host) or CLIENT_NAME in target.hosts()):
             message = (
                 "is not possible: the host is chosen for each connection; set it to false for this target"
             )
             yield Problem((*target_path, "healthCheck"), message)
             continue
-        port = check.port if isinstance(check, HealthCheck) else None
         is_fixed = isinstance(target.port, int) or target.srv is not None or target.unix is not None
-        if check is not False and port is None and not is_fixed:
+        if checks and inherited("port", *checks) is None and not is_fixed:
             yield Problem(
                 (*target_path, "healthCheck"), "needs a port of its own: that of the target is not fixed"
             )
 
 
-def _check(holder: BalancingDefaults | Target, path: KeyPath) -> Iterator[Problem]:
+def _check(holder: BalancingDefaults | Target, path: KeyPath, *outer: BalancingDefaults) -> Iterator[Problem]:
+    """What is wrong with the check of ``holder``.
+
+    :param outer: what it inherits keys from.
+    """
     check = holder.health_check
     if not isinstance(check, HealthCheck):
         return
     path = (*path, "healthCheck")
     if "type" in check.model_fields_set or not isinstance(holder, Target):
-        for name, types in _CHECK_KEYS.items():
-            if name in check.model_fields_set and check.type not in types:
-                yield Problem((*path, file_key(name)), f'has no meaning for type "{check.type}"')
-        if check.type == "script" and not check.steps:
-            yield Problem((*path, "steps"), 'is required for type "script"')
+        yield from _keys_of_type(check, checks_of(holder, *outer), path)
     for index, step in enumerate(check.steps):
         yield from _step(step, (*path, "steps", index))
+
+
+def _keys_of_type(check: HealthCheck, levels: list[HealthCheck], path: KeyPath) -> Iterator[Problem]:
+    """Keys that its type has no use for, or needs.
+
+    :param levels: ``check`` and those that it inherits from.
+    """
+    kind = inherited("type", *levels)
+    for name, types in _CHECK_KEYS.items():
+        if name in check.model_fields_set and kind not in types:
+            yield Problem((*path, file_key(name)), f'has no meaning for type "{kind}"')
+    if check.type == "script" and not inherited("steps", *levels):
+        yield Problem((*path, "steps"), 'is required for type "script"')
 
 
 def _step(step: CheckStep, path: KeyPath) -> Iterator[Problem]:
