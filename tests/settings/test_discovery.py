@@ -314,6 +314,17 @@ class ReadingAgainTests(FileCase):
         self.targets.write_text("- {host: b}\n", encoding="utf-8")
         self.assertRaises(ConfigurationError, settings.again)
 
+    def test_other_routes_keep_what_was_read_last_of_a_file_that_is_broken(self):
+        """Not what it had when the configuration was read: those targets may not exist any more."""
+        settings = self.load("- {host: a, port: 1}\n")
+        file = self.plan(settings).file
+        self.targets.write_text("- {host: b, port: 1}\n", encoding="utf-8")
+        file.read()
+        self.targets.write_text("", encoding="utf-8")
+        self.assertRaises(InvalidTargetsFile, file.read)
+        for changed in (settings.with_routes(settings.routes), settings):
+            self.assertEqual([target.hosts for target in self.plan(changed).file.targets], [("b",)])
+
     def test_file_that_this_user_may_not_read_keeps_its_targets(self):
         """The process may have become another user since it was read."""
         settings = self.load("- {host: a, port: 1}\n")

@@ -128,9 +128,11 @@ class GroupPlans:
         listed = self._valid.file(name, keys, self._settings, references)
 
         def read() -> TargetFile:
-            found = self._file(name, keys, route, references.again())
+            again = references.again()
+            found = self._file(name, keys, route, again)
             if not found.targets:
                 raise InvalidTargetsFile([f"{listed.path}: has no target"])
+            references.targets_files.replace(again.targets_files)
             return found
 
         targets = tuple(self._target(target, keys, route, references) for target in listed.targets)

@@ -45,6 +45,10 @@ class TargetsFiles:
         """The files that were read."""
         return sorted({path for path, _ in self.files})
 
+    def replace(self, again: TargetsFiles) -> None:
+        """Remember what was read of files that have changed since: that is in force."""
+        self.files.update(again.files)
+
     def of(self, path: str, group: str, read: Callable[[], ListedTargets]) -> ListedTargets:
         """The targets in the file of a group.
 
