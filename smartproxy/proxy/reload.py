@@ -194,7 +194,8 @@ class ConfigurationInForce:
             self.discard(prepared)
         removed = self._names() - plan.by_name.keys()
         self.settings, self.plan = settings, plan
-        self._runtime.targets.apply(plan)
+        if self._listening():  # else the next start does it: no target is checked meanwhile
+            self._runtime.targets.apply(plan)
         self._counters.keep(plan.by_name.keys(), self._runtime.clocks.seconds())
         # Ports that are closed accept what the kernel has completed: these are connections of removed routes, too.
         closing.addCallback(lambda _: self._removed.remove(removed, plan.graceful_shutdown))

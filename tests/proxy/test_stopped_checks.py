@@ -1,0 +1,44 @@
+"""Checks of targets belong to a proxy that runs."""
+
+from __future__ import annotations
+
+from smartproxy import Route, Settings, SmartProxy
+from tests.on_network import HOST, NetworkTestCase
+
+CHECKED = {"interval": "1s", "fall": 1}
+
+
+def checked(check=CHECKED, ports=80):
+    action = {"targets": [{"host": HOST, "port": port} for port in (9000, 9001)], "healthCheck": check}
+    return Route(name="web", match={"ports": ports}, action=action)
+
+
+class NotRunningTests(NetworkTestCase):
+    def checks_in(self, seconds):
+        before = len(self.backend.connections)
+        self.network.run(seconds)
+        return len(self.backend.connections) - before
+
+    def make(self, **more):
+        self.proxy = SmartProxy(Settings(routes=[checked()], acceleration="off", **more), self.network)
+
+    def test_change_before_the_start_begins_no_checks(self):
+        self.make()
+        self.update(checked(ports=81))
+        self.assertEqual((self.checks_in(5), self.network.getDelayedCalls()), (0, []))
+
+    def test_change_behind_the_stop_begins_no_checks(self):
+        self.start(checked())
+        self.network.stop(self.proxy)
+        self.update(checked(ports=81))
+        self.assertEqual((self.checks_in(5), self.network.getDelayedCalls()), (0, []))
+        self.proxy.startService()
+        self.assertGreater(self.checks_in(5), 2)
+
+    def test_change_while_it_drains_is_checked(self):
+        """Connections are still open, which ``whenDown: reset`` may have to end."""
+        self.start(checked(check=False))
+        self.connect()
+        self.proxy.stopService()
+        self.update(checked())
+        self.assertGreater(self.checks_in(5), 2)
