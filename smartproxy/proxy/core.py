@@ -105,6 +105,7 @@ class ProxyCore(Service):
             self._open_others()
         except Exception:
             self._listeners.close()
+            self._runtime.targets.stop()
             self._runtime.accounting.close_log()
             raise
         self._bound = True

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+
 from smartproxy import Route, Settings, SmartProxy
 from tests.on_network import HOST, NetworkTestCase
 
@@ -26,6 +29,17 @@ class NotRunningTests(NetworkTestCase):
         self.make()
         self.update(checked(ports=81))
         self.assertEqual((self.checks_in(5), self.network.getDelayedCalls()), (0, []))
+
+    def test_failed_start_ends_the_checks(self):
+        """The admin listener is bound behind the others."""
+        taken = self.network.listenTCP(8404, Factory(), interface="127.0.0.1")
+        self.make(admin=True)
+        self.assertRaises(CannotListenError, self.proxy.startService)
+        self.assertEqual((self.checks_in(5), self.network.getDelayedCalls()), (0, []))
+        taken.stopListening()
+        self.proxy.startService()
+        self.addCleanup(self.network.stop, self.proxy)
+        self.assertGreater(self.checks_in(5), 2)
 
     def test_change_behind_the_stop_begins_no_checks(self):
         self.start(checked())
