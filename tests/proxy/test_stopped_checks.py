@@ -56,3 +56,18 @@ class NotRunningTests(NetworkTestCase):
         self.proxy.stopService()
         self.update(checked())
         self.assertGreater(self.checks_in(5), 2)
+
+    def test_target_that_was_down_at_the_stop_is_up_where_it_is_not_checked_any_more(self):
+        self.start(checked())
+        self.network.run(3)
+        self.assertEqual(self.states(), ["up", "down"])
+        self.network.stop(self.proxy)
+        self.proxy.startService()
+        self.assertEqual(self.states(), ["up", "down"])
+        self.network.stop(self.proxy)
+        self.update(checked(check=False))
+        self.proxy.startService()
+        self.assertEqual(self.states(), ["up", "up"])
+
+    def states(self):
+        return [shown.state for shown in self.proxy.groups.targets("web")]

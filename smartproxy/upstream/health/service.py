@@ -64,6 +64,8 @@ class HealthChecks:
         self._checkers: dict[Member, Checker] = {}
         #: The same by group and name.
         self._by_name: dict[tuple[str, str], Checker] = {}
+        #: What had a checker at the last stop: its state is kept if it has one again.
+        self._paused: set[Member] = set()
         self._resetting: dict[str, Group] = {}
         self._changes: Iterator[None] = iter(())
         self._timer: IDelayedCall | None = None
@@ -100,6 +102,7 @@ class HealthChecks:
         self._changes = iter(())
         for checker in self._checkers.values():
             checker.stop()
+        self._paused |= self._checkers.keys()
         self._checkers.clear()
         self._by_name.clear()
         self._connections.stop()
@@ -115,21 +118,13 @@ class HealthChecks:
 
     def _changed(self, wanted: dict[Member, Candidate]) -> Iterator[None]:
         """Stop, begin and keep checkers, one with each step."""
-        for member in self._checkers.keys() - wanted.keys():
-            self._checkers.pop(member).stop()
-            self._by_name.pop((member.group, member.name), None)
-            member.last_check = None
-            if not member.passed and member.unused_since is None:
-                log.info(
-                    "target {group}/{target} is up: it is not checked any more",
-                    group=member.group,
-                    target=member.name,
-                )
-            member.check(passed=True, now=self._clock.seconds())
+        for member in (self._checkers.keys() | self._paused) - wanted.keys():
+            self._forget(member)
             yield
         for member, candidate in wanted.items():
             plan = candidate.target.check
             assert plan is not None  # noqa: S101 - it is to be checked
+            self._paused.discard(member)
             former = self._checkers.get(member)
             if former is not None and _is_same(former.candidate, candidate):
                 former.candidate, former.plan = candidate, plan
@@ -139,6 +134,22 @@ class HealthChecks:
                 checker = self._checkers[member] = Checker(candidate, plan, self._around)
                 self._by_name[member.group, member.name] = checker
             yield
+
+    def _forget(self, member: Member) -> None:
+        """Do not check ``member`` any more: its state is that of one that was never checked."""
+        checker = self._checkers.pop(member, None)
+        if checker is not None:
+            checker.stop()
+        self._paused.discard(member)
+        self._by_name.pop((member.group, member.name), None)
+        member.last_check = None
+        if not member.passed and member.unused_since is None:
+            log.info(
+                "target {group}/{target} is up: it is not checked any more",
+                group=member.group,
+                target=member.name,
+            )
+        member.check(passed=True, now=self._clock.seconds())
 
     def _found_down(self, candidate: Candidate, was_up: bool) -> None:
         """End the sessions of a target that is down, where the group is configured so.
