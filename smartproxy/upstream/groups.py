@@ -115,7 +115,9 @@ class Groups:
             group.end()
         for name, group in self.by_name.items():
             group.configure(self._plans[name])
-        for name in [*found, *(name for name in list(self._removed) if name in plans)]:
+        # What was set by hand is to be shown, and counted, as soon as its targets are back.
+        back = [*self._removed, *self.members.held_groups]
+        for name in [*found, *(name for name in back if name in plans)]:
             self._present(name)
         if former:
             self._log_changes(former)

@@ -308,6 +308,13 @@ class Members:
         self.shared = shared
         #: By group and name.
         self._members: dict[str, dict[str, Member]] = {}
+        #: What was set by hand of members that were dropped, by group and name: it holds when they are back.
+        self._by_hand: dict[tuple[str, str], tuple[HandState | None, int | None]] = {}
+
+    @property
+    def held_groups(self) -> list[str]:
+        """The groups of members that are not known now, and of which something was set by hand."""
+        return list(dict.fromkeys(group for group, _ in self._by_hand))
 
     def __iter__(self) -> Iterator[Member]:
         for members in self._members.values():
@@ -324,6 +331,7 @@ class Members:
         member = members.get(name)
         if member is None:
             member = members[name] = Member(group, name)
+            member.by_hand, member.weight_by_hand = self._by_hand.pop((group, name), (None, None))
         member.unused_since = None
         return member
 
@@ -342,6 +350,7 @@ class Members:
         """Count ``member``, of a removed group, again: a connection that was accepted before may get it."""
         if self._members.setdefault(member.group, {}).setdefault(member.name, member) is member:
             member.unused_since = now
+            self._by_hand.pop((member.group, member.name), None)
 
     def prune(self, now: float) -> None:
         """Drop members that were removed and have had no connection for :data:`LAST_SCRAPE`; log who has flapped."""
@@ -350,12 +359,15 @@ class Members:
             if member.active:
                 member.unused_since = now
             elif now - (member.unused_since or 0.0) >= LAST_SCRAPE:
-                member.on_change = (
-                    _ignore  # its group refers to it: no cycle is left to the garbage collector
-                )
-                if self.shared is not None and member.shared is not None:
-                    member.shared = None
-                    self.shared.drop_target(member.group, member.name)
-                del self._members[member.group][member.name]
-                if not self._members[member.group]:
-                    del self._members[member.group]
+                self._drop(member)
+
+    def _drop(self, member: Member) -> None:
+        member.on_change = _ignore  # its group refers to it: no cycle is left to the garbage collector
+        if self.shared is not None and member.shared is not None:
+            member.shared = None
+            self.shared.drop_target(member.group, member.name)
+        if member.by_hand is not None or member.weight_by_hand is not None:
+            self._by_hand[member.group, member.name] = member.by_hand, member.weight_by_hand
+        del self._members[member.group][member.name]
+        if not self._members[member.group]:
+            del self._members[member.group]

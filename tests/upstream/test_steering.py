@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.outcome import CloseReason
@@ -77,3 +79,15 @@ class UnusedTests(SynchronousTestCase):
         self.assertEqual([one.name for one in self.steering.targets("mail")], ["one", "two"])
         self.assertEqual([plan.name for plan in self.groups.unused()], ["idle"])
         self.assertEqual(self.steering.names(), ["idle", "mail"])
+
+    def test_what_was_set_by_hand_counts_before_a_connection_after_an_absence(self):
+        self.steering.set_state("mail", "one", "drain")
+        plans = {name: self.groups._plans[name] for name in ("idle", "mail")}
+        self.groups.apply({"idle": plans["idle"]})
+        self.groups.members.prune(self.proxy.clock.seconds() + 60)
+        gc.collect()
+        self.assertEqual(list(self.groups._removed), [])
+        self.groups.apply(plans)
+        up = {(one.group, one.name): one.up for one in self.counts()}
+        self.assertEqual([name for name, is_up in up.items() if not is_up], [("mail", "one")])
+        self.assertEqual([group.name for group in self.groups.in_use()], ["mail"])

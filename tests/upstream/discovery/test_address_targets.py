@@ -115,6 +115,30 @@ class AddressTests(ServiceCase):
         self.assertEqual([self.connect().name for _ in range(2)], ["192.0.2.3:80", "192.0.2.1:80"])
         self.assertEqual(self.shown()["192.0.2.2:80"], "drain")
 
+    def test_what_was_set_by_hand_outlives_an_absence(self):
+        """A machine in maintenance may be out of the DNS for hours: it must not serve as soon as it is back."""
+        self.has("app.test", "192.0.2.1", "192.0.2.2", ttl=1)
+        self.find(by_name("app.test"))
+        self.steering.set_state("app", "192.0.2.2:80", "drain")
+        self.steering.set_weight("app", "192.0.2.2:80", 7)
+        self.return_after_absence()
+        self.assertEqual({self.connect().name for _ in range(4)}, {"192.0.2.1:80"})
+        shown = self.steering.targets("app")[1]
+        self.assertEqual((shown.state, shown.set_by_hand, shown.weight), ("drain", True, 7))
+        self.steering.set_state("app", "192.0.2.2:80", "up")
+        self.steering.set_weight("app", "192.0.2.2:80", None)
+        self.return_after_absence()
+        self.assertEqual({self.connect().name for _ in range(4)}, {"192.0.2.1:80", "192.0.2.2:80"})
+        self.assertFalse(self.steering.targets("app")[1].set_by_hand)
+
+    def return_after_absence(self):
+        self.has("app.test", "192.0.2.1", ttl=1)
+        self.pass_time(LAST_SCRAPE + 5)
+        self.groups.members.prune(self.clock.seconds())
+        self.assertIsNone(self.groups.members.find("app", "192.0.2.2:80"))
+        self.has("app.test", "192.0.2.1", "192.0.2.2", ttl=1)
+        self.pass_time(2)
+
     def test_target_that_joins_begins_slowly(self):
         self.has("app.test", "192.0.2.1", ttl=1)
         self.find(by_name("app.test"), balancing=BalancingPlan(slow_start=100))
