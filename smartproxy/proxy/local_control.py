@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted.internet.defer import Deferred, execute, succeed
 from zope.interface import implementer
@@ -123,6 +123,11 @@ class ProxyAnswers:
     def set_target(self, group: str, name: str, changes: Mapping[str, object]) -> Deferred[ShownTarget]:
         """Set ``state``, ``weight`` or both of one target."""
         return execute(self._set_target, group, name, changes)
+
+    def hold_target(self, group: str, name: str, changes: Mapping[str, object]) -> Deferred[None]:
+        """Let what was set of a target in another process hold here, too, also of one that is not known yet."""
+        state, weight = cast("str | None", changes.get("state")), cast("int | None", changes.get("weight"))
+        return execute(self._proxy.groups.hold, group, name, state, weight)
 
     def _set_target(self, group: str, name: str, changes: Mapping[str, object]) -> ShownTarget:
         groups = self._proxy.groups

@@ -308,7 +308,7 @@ class Members:
         self.shared = shared
         #: By group and name.
         self._members: dict[str, dict[str, Member]] = {}
-        #: What was set by hand of members that were dropped, by group and name: it holds when they are back.
+        #: What was set by hand of members that are not known now, by group and name: it holds as soon as they are.
         self._by_hand: dict[tuple[str, str], tuple[HandState | None, int | None]] = {}
 
     @property
@@ -338,6 +338,14 @@ class Members:
     def find(self, group: str, name: str) -> Member | None:
         """The member, if there is one."""
         return self._members.get(group, {}).get(name)
+
+    def hold(self, group: str, name: str, state: HandState | None, weight: int | None, now: float) -> None:
+        """Let what an operator has set of a member hold: now, or as soon as the member is known."""
+        member, wanted = self.find(group, name), (state, weight)
+        if member is None:
+            self._by_hand[group, name] = wanted
+        elif (member.by_hand, member.weight_by_hand) != wanted:
+            member.set_by_hand(state, weight, now)
 
     def keep(self, group: str, names: Collection[str], now: float) -> None:
         """Members of ``group`` other than ``names`` end when their last connection has ended."""

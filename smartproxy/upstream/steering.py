@@ -116,6 +116,15 @@ class TargetGroups:
         else:
             member.set_by_hand(HandState(state), member.weight_by_hand, now)
 
+    def hold(self, group: str, name: str, state: str | None, weight: int | None) -> None:
+        """Let what was set in another process hold here, too: now, or as soon as the target is known.
+
+        :param state: ``None`` and ``up`` leave it to checks and dials; ``None`` for ``weight`` is that of the configuration.
+        """
+        by_hand = None if state in {None, "up"} else HandState(state)
+        self._groups.find(group)  # makes it, so that its targets are counted as they are
+        self._groups.members.hold(group, name, by_hand, weight, self._clock())
+
     def check_state(self, state: object) -> None:
         """Raise ``ValueError`` where ``state`` cannot be set."""
         if state not in SETTABLE:

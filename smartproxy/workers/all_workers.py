@@ -111,7 +111,6 @@ class AllWorkers:
     def configure(self) -> None:
         """Follow the plan in force; called after each change of the configuration."""
         self._merged_throughput.configure(self._plan().metrics)
-        self._by_hand.follow(self._plan(), self._clock.seconds())
 
     def retire(self, worker: int, last: WorkerSnapshot | None = None, *, killed: bool) -> None:
         """A worker has ended; called once for each.
@@ -129,7 +128,7 @@ class AllWorkers:
         self._merged_throughput.forget(worker)
 
     def set_by_hand(self) -> list[dict[str, object]]:
-        """What operators have set of targets: the arguments of ``set_target``, to be given to each new worker."""
+        """What operators have set of targets: the arguments of ``hold_target``, to be given to each new worker."""
         return self._by_hand.arguments()
 
     # -- what is counted and measured ----------------------------------------------------------------
@@ -234,6 +233,9 @@ class AllWorkers:
     async def _set_target(self, group: str, name: str, changes: dict[str, object]) -> ShownTarget:
         with self._by_hand.kept(group, name, changes):
             each = await self._all("set_target", group=group, name=name, changes=changes)
+        # Workers that do not know the target yet have refused.
+        wanted = self._by_hand.of(group, name)
+        await self._answers(self._ask, "hold_target", group=group, name=name, changes=wanted)
         serving, draining = self._divided({worker: [shown] for worker, shown in each.items()})
         (merged,) = merged_shown(serving, self._retired.moved, draining)
         return merged

@@ -16,6 +16,7 @@ Question               Arguments                                   Answer
 ``targets``            ``group``                                   as :meth:`IProxyControl.targets`
 ``peek``               ``group``, ``client``                       as :meth:`IProxyControl.peek`
 ``set_target``         ``group``, ``name``, ``changes``            as :meth:`IProxyControl.set_target`
+``hold_target``        ``group``, ``name``, ``changes``            nothing: what was set holds, or will
 ``certificates``                                                   as :meth:`IProxyControl.certificates`
 ``renew_certificate``  ``name``                                    as :meth:`IProxyControl.renew_certificate`
 =====================  ==========================================  =======================================================
@@ -45,7 +46,8 @@ Answered: TypeAlias = tuple[str, Any]
 #: Questions that are methods of :class:`ProxyAnswers`.
 _METHODS: Final = frozenset(
     {
-        "status", "live", "end_connection", "targets", "peek", "set_target", "certificates", "renew_certificate",
+        "status", "live", "end_connection", "targets", "peek", "set_target", "hold_target", "certificates",
+        "renew_certificate",
     }
 )  # fmt: skip
 #: Refusals, a class before its base classes.

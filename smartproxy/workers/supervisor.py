@@ -263,7 +263,7 @@ class Supervisor(Service):
         """A worker serves: let it know what operators have set in the others, and that there was a drain."""
         wanted = self._control.set_by_hand()
         # All at once: what is set from now on is asked behind it.
-        asked = [Deferred.fromCoroutine(link.ask("set_target", one)) for one in wanted]
+        asked = [Deferred.fromCoroutine(link.ask("hold_target", one)) for one in wanted]
         answered = await DeferredList(asked, consumeErrors=True)
         if not all(ok for ok, _ in answered):  # a refusal is an answer: a reload may have removed the target
             raise WorkerFailed(f"worker {link.slot} cannot be told what was set by hand")

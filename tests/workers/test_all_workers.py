@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from types import SimpleNamespace
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.admin.control import IProxyControl
 from smartproxy.errors import NoWorker, UnknownCertificate, UnknownTarget
 from smartproxy.workers.all_workers import AllWorkers
-from tests.sessions.memory_proxy import route, settings
+from smartproxy.workers.supervisor import Supervisor
+from tests.sessions.memory_proxy import route
 from tests.workers.carried import exchange
 from tests.workers.several import Several, values
 
@@ -117,8 +119,10 @@ class TargetTests(AllWorkersCase):
         self.set(weight=7)
         wanted = {"group": "web", "name": TARGET, "changes": {"state": "drain", "weight": 7}}
         self.assertEqual(self.all.set_by_hand(), [wanted])
-        self.workers.begin(3)
-        self.assertEqual(self.workers.answer(3, "set_target", wanted)[1].state, "drain")
+        proxy = self.workers.begin(3)
+        self.has_begun(3)
+        self.assertEqual([counts.up for counts in proxy.service.groups.target_counts()], [False])
+        self.assertEqual(self.states(proxy), [("drain", 7)])
         self.set(state="up")
         self.assertEqual(self.all.set_by_hand()[0]["changes"], {"weight": 7})
         self.set(weight=None)
@@ -129,44 +133,52 @@ class TargetTests(AllWorkersCase):
         self.failureResultOf(self.all.set_target("web", "none", {"weight": 1}), UnknownTarget)
         self.assertEqual(self.all.set_by_hand(), [])
 
-    def configure(self, *hosts, group="web"):
-        plan = settings(routes=[route(group, hosts=host) for host in hosts]).compile()
-        self.patch(self.all, "_plan", lambda: plan)
-        self.all.configure()
-
-    def test_what_was_set_of_a_removed_target_is_not_set_when_it_is_added_again(self):
-        """The workers have forgotten it by then: one that begins later would be alone with it."""
-        self.set(state="drain")
-        self.configure("10.0.0.2")
-        self.workers.clock.advance(15)
-        self.configure("10.0.0.1")
-        self.assertEqual(self.all.set_by_hand(), [])
-
-    def test_what_was_set_outlives_a_reload(self):
-        self.set(state="drain")
-        self.configure("10.0.0.1")
-        self.workers.clock.advance(60)
-        self.configure("10.0.0.1")
-        self.assertEqual(len(self.all.set_by_hand()), 1)
-
-    def test_what_was_set_outlives_a_short_removal_as_in_the_workers(self):
-        self.set(state="drain")
-        self.configure("10.0.0.1", group="other")
-        self.workers.clock.advance(14)
-        self.configure("10.0.0.1")
-        self.workers.clock.advance(60)
-        self.configure("10.0.0.1")
-        self.assertEqual(len(self.all.set_by_hand()), 1)
-
-    def test_a_target_that_one_worker_knows_is_set_there(self):
-        """Each worker asks the DNS by itself, so one of them is the first that knows a target."""
-        groups = self.two.service.groups
+    def find_another(self, proxy):
+        """One worker finds a second target."""
         hosts = {"targets": [{"host": host, "port": 9000} for host in ("10.0.0.1", "10.0.0.2")]}
-        changed = self.two.service.update_routes([route("web", action=hosts)])
-        self.two.settle()
+        changed = proxy.service.update_routes([route("web", action=hosts)])
+        proxy.settle()
         self.successResultOf(changed)
-        self.successResultOf(self.all.set_target("web", "10.0.0.2:9000", {"state": "drain"}))
-        self.assertEqual([target.state for target in groups.targets("web")], ["up", "drain"])
+
+    def states(self, proxy):
+        return [(target.state, target.weight) for target in proxy.service.groups.targets("web")]
+
+    def test_a_target_that_one_worker_knows_is_set_there_and_later_in_the_others(self):
+        """Each worker asks the DNS by itself, so one of them is the first that knows a target."""
+        self.find_another(self.two)
+        for changes in ({"state": "drain"}, {"weight": 7}):
+            self.successResultOf(self.all.set_target("web", "10.0.0.2:9000", changes))
+        self.assertEqual(self.states(self.two), [("up", 1), ("drain", 7)])
+        self.find_another(self.one)
+        self.assertEqual(self.states(self.one), [("up", 1), ("drain", 7)])
+
+    def test_what_is_undone_before_a_worker_knows_the_target_is_not_set_there(self):
+        self.find_another(self.two)
+        for state in ("drain", "up"):
+            self.successResultOf(self.all.set_target("web", "10.0.0.2:9000", {"state": state}))
+        self.find_another(self.one)
+        self.assertEqual(self.states(self.one), [("up", 1), ("up", 1)])
+
+    def test_a_new_worker_holds_what_was_set_of_a_target_that_it_finds_later(self):
+        """It has begun before the DNS has answered it."""
+        self.find_another(self.two)
+        self.successResultOf(self.all.set_target("web", "10.0.0.2:9000", {"state": "down"}))
+        self.set(weight=3)
+        proxy = self.workers.begin(3)
+        self.has_begun(3)
+        self.assertEqual(self.states(proxy), [("up", 3)])
+        self.find_another(proxy)
+        self.assertEqual(self.states(proxy), [("up", 3), ("down", 1)])
+
+    def has_begun(self, generation):
+        """The supervisor notices that a worker serves."""
+
+        async def ask(question, arguments):
+            return self.workers.answer(generation, question, arguments)
+
+        supervisor = SimpleNamespace(_control=self.all, draining=False)
+        noticed = Supervisor._worker_begun(supervisor, SimpleNamespace(ask=ask))
+        self.successResultOf(Deferred.fromCoroutine(noticed))
 
     def test_an_unknown_group_is_refused_as_by_one_proxy(self):
         for asking in (self.all.targets("none"), self.all.peek("none", None)):
