@@ -23,6 +23,19 @@ class PeekTests(GroupCase):
                     self.setUp()
                     self.follow(algorithm, Random(seed))
 
+    def test_it_is_known_after_a_connection_that_has_tried_several(self):
+        """Without ``passiveHealth`` they stay in turn, and are due before those that were tried after them."""
+        for seed in range(40):
+            random = Random(seed)
+            self.setUp()
+            self.configure([target(name, weight=random.randint(1, 4)) for name in "abcde"], passive=None)
+            for _ in range(20):
+                expected, tried = self.peek().targets, []
+                for _ in range(random.randint(1, 4)):
+                    tried.append(self.group.take(CLIENTS[0], tried))
+                    self.group.failed(tried[-1], "refused", "it is closed")
+                self.assertEqual([tried[0].name], expected)
+
     def follow(self, algorithm, random):
         targets = [
             target(

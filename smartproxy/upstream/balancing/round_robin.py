@@ -67,7 +67,8 @@ class RoundRobin:
                 continue
             following = candidate.member.due = due + candidate.stride
             heapreplace(heap, (following, index, candidate))
-            self._now = due
+            if not kept:  # else time has not come so far: those are due before
+                self._now = due
             if not (candidate.is_ramping and candidate.passes()):
                 chosen = candidate
                 break
