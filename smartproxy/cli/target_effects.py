@@ -115,9 +115,8 @@ class TargetEffects:
         origin = "targetGroups" if written.group is not None else "the route's own targets"
         slow = f", slowStart {duration_text(plan.balancing.slow_start)}" if plan.balancing.slow_start else ""
         yield f"group: {plan.name} ({origin}), {self._algorithm}{slow}"
-        checks = {target.check for target in plan.targets}
-        if checks != {None}:
-            (check, *others) = checks
+        if self._checks != {None}:
+            (check, *others) = self._checks
             yield f"  healthCheck: {'see each target' if others else check_text(check)}"
             yield f"  whenDown: {'reset' if plan.reset_when_down else 'keep'}"
         passive = plan.passive
@@ -130,7 +129,7 @@ class TargetEffects:
             yield f"  passiveHealth: {times} a target for {duration_text(passive.eject_for)}"
         if plan.queue is not None:
             yield f"  queue: {plan.queue.size} clients for {duration_text(plan.queue.timeout)}"
-        elif any(target.max_connections for target in plan.targets):
+        elif any(target.max_connections for target in plan.written()):
             yield "  queue: none, a client is refused while every target is at maxConnections"
 
     # -- a target ------------------------------------------------------------------------------------------
@@ -149,13 +148,13 @@ class TargetEffects:
                 *([f"from {target.source}"] if target.source else ()),
                 self._tls(target, host),
                 self._header(target),
-                *([f"check: {check_text(target.check)}"] if self._has_several_checks else ()),
+                *([f"check: {check_text(target.check)}"] if len(self._checks) > 1 else ()),
             )
         )
 
     @property
-    def _has_several_checks(self) -> bool:
-        return len({target.check for target in self._plan.targets}) > 1
+    def _checks(self) -> set[CheckPlan | None]:
+        return {target.check for target in self._plan.written()}
 
     def _tls(self, target: TargetPlan, host: TargetHost) -> str:
         if target.tls is None:

@@ -95,6 +95,38 @@ class GroupLineTests(ExplainCase):
             ],
         )
 
+    def in_file(self, targets: str, keys: str = "healthCheck: {interval: 5s}") -> list[str]:
+        """The lines about a group all of whose targets are in a file."""
+        file = Path(self.mktemp()).absolute().with_suffix(".yaml")
+        file.write_text(targets, encoding="utf-8")
+        printed = self.ask(
+            f"targetGroups: {{app: {{targetsFile: {file}, {keys}}}}}\n"
+            "routes: [{name: a, match: {ports: 1}, action: {group: app}}]\n",
+            *("--port", "1"),
+        )
+        return printed[next(at for at, line in enumerate(printed) if line.startswith("group: ")) :]
+
+    def test_targets_of_a_file_are_explained_like_others(self) -> None:
+        printed = self.in_file("- {host: 10.0.0.1, port: 1, maxConnections: 5}\n")
+        self.assertEqual(
+            printed,
+            [
+                "group: app (targetGroups), roundRobin",
+                "  healthCheck: connect every 5s, 1s between states, timeout 2s, rise 2, fall 3",
+                "  whenDown: keep",
+                "  passiveHealth: 1 failed dial ejects a target for 10s",
+                "  queue: none, a client is refused while every target is at maxConnections",
+                "targets, roundRobin by weight; the first connection tries them in this order:",
+                "  1. 10.0.0.1:1 weight 1, maxConnections 5; without TLS; no PROXY header",
+                "next: 10.0.0.1:1, while every target is up",
+            ],
+        )
+
+    def test_checks_of_targets_of_a_file_are_with_the_targets(self) -> None:
+        printed = self.in_file("[{host: a, port: 1}, {host: b, port: 1, healthCheck: {interval: 1s}}]")
+        self.assertEqual(printed[1], "  healthCheck: see each target")
+        self.assertIn("check: connect every 1s, 1s between states", printed[-2])
+
     def test_who_is_next_may_be_drawn_or_depend_on_the_client(self) -> None:
         self.assertEqual(
             self.group(2)[-1],
