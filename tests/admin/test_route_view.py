@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -142,6 +143,18 @@ class RouteViewTests(SynchronousTestCase):
         rules = {"set": {"X-Env": "{id}{{x}}"}, "add": {"X-A": "b"}, "remove": ["X-B"]}
         self.assertEqual(action["headers"], {"request": rules, "response": None})
         self.assertEqual(action["rewrite"], {"path": "/v2/:id", "stripPrefix": "/api/", "host": "target"})
+
+    def test_tls_of_targets_in_a_file_is_that_of_the_route(self):
+        file = Path(self.mktemp()).absolute().with_suffix(".json")
+        file.write_text('[{"host": "10.0.0.1", "port": 1, "tls": true}]', encoding="utf-8")
+        action = {"targetsFile": str(file), "tls": {"mode": "terminate", "certificate": "selfSigned"}}
+        web = {"name": "web", "match": {"ports": 443}, "action": action}
+        for mode in ("terminate-and-reencrypt", "terminate"):
+            action["tls"]["mode"] = mode
+            (plan,) = Settings.of({"routes": [web]}).compile().routes
+            self.assertEqual(
+                route(plan, RouteCounters(), Bytes(0, 0))["action"]["tls"], "terminate-and-reencrypt"
+            )
 
     def test_route_without_them_has_none(self):
         http = self.shown["http"]

@@ -147,8 +147,8 @@ class RoutePlan:
 
     @property
     def targets(self) -> tuple[TargetPlan, ...]:
-        """Those of its group."""
-        return () if self.group is None else self.group.targets
+        """Those of its group, with those in a file as they are now."""
+        return () if self.group is None else tuple(self.group.written())
 
     @property
     def needs_first_bytes(self) -> bool:
