@@ -16,7 +16,9 @@ from smartproxy.cli.target_table import state_of
 from smartproxy.model.plan import Algorithm
 from smartproxy.model.plan.check import CheckKind
 from smartproxy.model.plan.target import CLIENT_NAME
+from smartproxy.settings.compile.groups import send_header
 from smartproxy.settings.compile.levels import SettingLevel, connection_levels, setting_level
+from smartproxy.settings.tables.base import inherited
 from smartproxy.settings.tables.route import Target
 from smartproxy.settings.tables.units import duration_text
 from smartproxy.upstream.candidate import address_of
@@ -166,12 +168,21 @@ class TargetEffects:
         return f"TLS as {name}, {'verified' if target.tls.verify else 'not verified'}"
 
     def _header(self, target: TargetPlan) -> str:
-        place = place_name(setting_level("send_proxy_protocol", self._header_levels(target)))
+        place = self._header_place(target)
         if target.send_header is None:
             return "no PROXY header" if place == _BUILT_IN else f"no PROXY header ({place})"
         names = [*target.send_header.tlvs, *(name_of(tlv.type) for tlv in target.send_header.custom)]
         tlvs = f" with {', '.join(names)}" if names else ""
         return f"PROXY header version {target.send_header.version}{tlvs} ({place})"
+
+    def _header_place(self, target: TargetPlan) -> str:
+        levels = self._header_levels(target)
+        # The keys of one that is in a file are not in the settings.
+        if all(one is not target for one in self._plan.targets):
+            outer = inherited("send_proxy_protocol", *(level.table for level in levels))
+            if send_header(outer) != target.send_header:
+                return "targetsFile"
+        return place_name(setting_level("send_proxy_protocol", levels))
 
     def _header_levels(self, target: TargetPlan) -> Sequence[SettingLevel]:
         """The places that may set the PROXY header: a shared group has no route, and no ``defaults`` of routes."""

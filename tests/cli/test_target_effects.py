@@ -122,6 +122,13 @@ class GroupLineTests(ExplainCase):
             ],
         )
 
+    def test_a_header_that_the_file_sets_is_explained_by_it(self) -> None:
+        printed = self.in_file("[{host: a, port: 1}, {host: b, port: 1, sendProxyProtocol: 2}]")
+        self.assertEqual(
+            [line.rpartition("; ")[2] for line in printed[-3:-1]],
+            ["no PROXY header", "PROXY header version 2 (targetsFile)"],
+        )
+
     def test_checks_of_targets_of_a_file_are_with_the_targets(self) -> None:
         printed = self.in_file("[{host: a, port: 1}, {host: b, port: 1, healthCheck: {interval: 1s}}]")
         self.assertEqual(printed[1], "  healthCheck: see each target")
