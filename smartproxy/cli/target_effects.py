@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import GroupPlan, RoutePlan, TargetPlan
     from smartproxy.model.plan.check import CheckPlan
     from smartproxy.model.plan.target import TargetHost
+    from smartproxy.model.target_status import Upcoming
     from smartproxy.settings import Settings
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.group import Group
@@ -72,11 +73,17 @@ class TargetEffects:
         for candidate in group.candidates:
             if candidate not in tried:
                 yield f"  -  {self._target(candidate)}"
-        for line in found_later(self._plan):
-            yield f"  -  {line}"
+        later = list(found_later(self._plan))
+        yield from (f"  -  {line}" for line in later)
         if foresee:
-            condition = ", while every target is up" if upcoming.outcome == "target" else ""
-            yield next_line(upcoming.outcome, upcoming.targets, self._draws) + condition
+            yield self._first(upcoming, is_searching=bool(later))
+
+    def _first(self, upcoming: Upcoming, *, is_searching: bool) -> str:
+        """What the first connection gets."""
+        if is_searching and upcoming.outcome == "no_target":
+            return "next: one that is found; the client waits for the first answer"
+        condition = ", while every target is up" if upcoming.outcome == "target" else ""
+        return next_line(upcoming.outcome, upcoming.targets, self._draws) + condition
 
     @property
     def _algorithm(self) -> str:
@@ -107,7 +114,11 @@ class TargetEffects:
         waiting = reply["targets"][0]["queued"] if reply["targets"] else 0
         if waiting:
             yield f"  clients that wait: {waiting}"
-        yield next_line(reply["next"]["outcome"], reply["next"]["targets"], self._draws)
+        outcome = reply["next"]["outcome"]
+        if outcome == "queue" and not reply["targets"]:
+            yield "next: no target is found yet, the client would wait for one"
+        else:
+            yield next_line(outcome, reply["next"]["targets"], self._draws)
 
     # -- the group -----------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from treq.testing import RequestTraversalAgent
 
 from smartproxy.cli.explain import explain
+from smartproxy.model.plan import GroupPlan
 from smartproxy.settings import Settings
 from tests.admin.doubles import FakeControl, Listener
 from tests.cli.asking import ExplainCase
@@ -94,6 +95,15 @@ class GroupLineTests(ExplainCase):
                 "next: a:1, while every target is up",
             ],
         )
+
+    def test_a_client_of_names_waits_for_their_first_answer(self) -> None:
+        for known in ("", ", {host: 10.0.0.1, port: 1, weight: 0}"):
+            printed = self.ask(
+                f"targetGroups: {{app: {{targets: [{{srv: _pg._tcp.test}}{known}]}}}}\n"
+                "routes: [{name: a, match: {ports: 1}, action: {group: app}}]\n",
+                *("--port", "1"),
+            )
+            self.assertEqual(printed[-1], "next: one that is found; the client waits for the first answer")
 
     def in_file(self, targets: str, keys: str = "healthCheck: {interval: 5s}") -> list[str]:
         """The lines about a group all of whose targets are in a file."""
@@ -207,6 +217,10 @@ class RunningTests(RemoteCase):
         self.assertEqual(self.now(1)[-2], "  clients that wait: 1")
         waiting.addErrback(lambda _: None)
         waiting.cancel()
+
+    def test_a_client_that_would_wait_for_the_first_target_is_no_matter_of_room(self) -> None:
+        self.control.groups._groups.configure([GroupPlan("db", is_searching=True)])
+        self.assertEqual(self.now(1)[-1], "next: no target is found yet, the client would wait for one")
 
     def test_the_explanation_is_printed_where_no_proxy_answers(self) -> None:
         self.use(FailingAgent(OSError("gone")))
