@@ -301,6 +301,19 @@ class ReadingAgainTests(FileCase):
             self.assertRaises(InvalidTargetsFile, file.read).problems, [f"{self.targets}: has no target"]
         )
 
+    def test_file_without_any_weight_keeps_the_former_one(self):
+        """As at the start: a list that no client could use is a mistake of what has written it."""
+        group = "targets: [{host: b, port: 1, weight: 0}], targetsFile: db.yaml"
+        file = self.plan(self.load("- {host: a, port: 1}\n", group)).file
+        self.targets.write_text("- {host: a, port: 1, weight: 0}\n", encoding="utf-8")
+        self.assertEqual(
+            self.assertRaises(InvalidTargetsFile, file.read).problems,
+            [f"{self.targets}: has no target with a weight above 0"],
+        )
+        file = self.plan(self.load("- {host: a, port: 1}\n", group.replace("weight: 0", "weight: 1"))).file
+        self.targets.write_text("- {host: a, port: 1, weight: 0}\n", encoding="utf-8")
+        self.assertEqual([target.weight for target in file.read().targets], [0])
+
     def test_compiling_uses_what_was_checked(self):
         """A file that breaks between the check and the start does not prevent it."""
         settings = self.load("- {host: a, port: 1}\n")

@@ -65,14 +65,10 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     """What makes files of targets unusable. Those of disabled routes are not looked at."""
     for path, holder in _holders(settings):
         try:
-            listed = targets_of(holder.group, holder.keys, settings, references)
+            targets_of(holder.group, holder.keys, settings, references)
         except InvalidTargetsFile as invalid:
             for problem in invalid.problems:
                 yield Problem(path, problem)
-            continue
-        own = [getattr(target, "weight", 1) for target in holder.keys.targets]
-        if not any(own) and not any(target.weight for target in listed.targets):
-            yield Problem(path, f"{listed.path}: has no target with a weight above 0")
 
 
 def _holders(settings: Configuration) -> Iterator[tuple[KeyPath, Holder]]:
@@ -106,6 +102,9 @@ def _read(path: str, holder: Holder, settings: Configuration, references: Refere
         found.append(Problem((), "has no target"))
     if found:
         raise _invalid(found, source)
+    own = [getattr(target, "weight", 1) for target in holder.keys.targets]
+    if not any(own) and not any(target.weight for target in targets):
+        raise InvalidTargetsFile([f"{path}: has no target with a weight above 0"])
     return ListedTargets(path, state, tuple(targets))
 
 
