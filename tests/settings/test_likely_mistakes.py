@@ -230,6 +230,31 @@ class MistakeTests(SynchronousTestCase):
         for text in MEANT:
             self.assertEqual(warnings_of(text), [], text)
 
+    def test_targets_of_groups_are_looked_at_as_those_of_routes(self) -> None:
+        """Routes that share a group are named, where it depends on them."""
+        text = (
+            "admin: true\n"
+            "targetGroups:\n  g:\n    targets:\n"
+            "      - {host: localhost, port: 81}\n      - {host: h, port: 1}\n"
+            "      - {host: h, port: 1}\n      - {host: localhost, port: 8404}\n"
+            "  unused: {targets: [{host: '::1', port: 80}]}\n"
+            "routes:\n"
+            "  - {name: a, match: {ports: 80}, action: {group: g}}\n"
+            "  - {name: b, match: {ports: 81}, action: {group: g}}\n"
+            "  - {name: c, match: {ports: 80, path: /x}, action: {targets: [{host: h, port: 1}]}}\n"
+        )
+        admin = "is the admin listener of this proxy: clients of route"
+        loop = "is a listener of this proxy: connections come back to route"
+        self.assertEqual(
+            [line.removeprefix("x.yaml:") for line in warnings_of(text)],
+            [
+                f'5: targetGroups.g.targets[0]: {loop} "b", and are refused as a loop',
+                "7: targetGroups.g.targets[2]: is listed before: h:1; use weight for a larger share",
+                f'8: targetGroups.g.targets[3]: {admin} "a" can reach the admin API',
+                f'8: targetGroups.g.targets[3]: {admin} "b" can reach the admin API',
+            ],
+        )
+
     def test_disabled_route_causes_none_about_its_behaviour(self) -> None:
         off = "  - name: off\n    enabled: false\n    match: {ports: 81, path: /api/}\n    action: {targets: [{host: '::1', port: 81}]}\n"
         self.assertEqual(warnings_of(written(more=off)), [])

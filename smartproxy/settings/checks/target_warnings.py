@@ -18,49 +18,77 @@ from smartproxy.settings.compile.plans import match_plan
 from smartproxy.settings.tables.root import AdminSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from smartproxy.model.plan import MatchPlan
     from smartproxy.settings.reading.locations import KeyPath
     from smartproxy.settings.tables.root import Configuration
-    from smartproxy.settings.tables.route import Route, Target
+    from smartproxy.settings.tables.route import Action, Route, Target, TargetGroup
 
-_IS_ADMIN = "is the admin listener of this proxy: clients of this route can reach the admin API"
+_IS_ADMIN = "is the admin listener of this proxy: clients of {} can reach the admin API"
 _PORTS = {"http": 80, "https": 443}
 
 
 def warnings(settings: Configuration) -> Iterator[Problem]:
     """Everything about the targets of enabled routes."""
     enabled = [(index, route) for index, route in enumerate(settings.routes) if route.enabled]
-    own = _OwnListeners(enabled)
+    groups = _LocalTargets(settings)
+    listed = {index: groups.of(index, route) for index, route in enabled}
+    own = _OwnListeners(enabled, {index: [target for _, target in found] for index, found in listed.items()})
     for index, route in enabled:
-        path = ("routes", index, "action")
-        for number, target in route.action.written_targets():
-            place = (*path, "targets", number)
+        for place, target in listed[index]:
             yield from own.loops(index, target, place)
             yield from _admin(settings, route, target, place)
-        yield from _targets_twice(route, (*path, "targets"))
-        yield from _redirects_to_itself(route, (*path, "to"))
+        yield from _targets_twice(route.action, ("routes", index, "action", "targets"))
+        yield from _redirects_to_itself(route, ("routes", index, "action", "to"))
+    for name in dict.fromkeys(route.action.group for _, route in enabled if route.action.group is not None):
+        yield from _targets_twice(settings.target_groups[name], ("targetGroups", name, "targets"))
+
+
+class _LocalTargets:
+    """The targets of routes with their places; of those of shared groups only the ones that are on this machine.
+
+    Thousands of routes may share one group, and a group may have a thousand targets.
+    """
+
+    def __init__(self, settings: Configuration) -> None:
+        self._groups = settings.target_groups
+        self._local: dict[str, list[tuple[KeyPath, Target]]] = {}
+
+    def of(self, index: int, route: Route) -> list[tuple[KeyPath, Target]]:
+        """Those of the route at ``index``."""
+        name = route.action.group
+        if name is None:
+            return _placed(("routes", index, "action"), route.action)
+        if name not in self._local:
+            listed = _placed(("targetGroups", name), self._groups[name])
+            self._local[name] = [one for one in listed if _is_local(one[1])]
+        return self._local[name]
+
+
+def _placed(path: KeyPath, holder: Action | TargetGroup) -> list[tuple[KeyPath, Target]]:
+    return [((*path, "targets", number), target) for number, target in holder.written_targets()]
+
+
+def _is_local(target: Target) -> bool:
+    return target.unix is not None or any(is_own_address(host) for host in target.hosts())
 
 
 class _OwnListeners:
     """Which routes get the connections to a target, where that is this proxy.
 
     :param routes: the enabled ones, with their index in the file.
+    :param targets: those of each.
     """
 
-    def __init__(self, routes: list[tuple[int, Route]]) -> None:
+    def __init__(self, routes: list[tuple[int, Route]], targets: Mapping[int, Sequence[Target]]) -> None:
         self._routes = dict(routes)
+        self._targets = targets
         self._heard: dict[int, MatchPlan] = {index: match_plan(route.match) for index, route in routes}
         self._following: dict[int, set[int]] = {}
         self._places: dict[tuple[str, int], set[int]] = {}
         wanted = sorted(
-            {
-                port
-                for index, route in routes
-                for _, one in route.action.written_targets()
-                for port in self._target_ports(index, one)
-            }
+            {port for index, _ in routes for one in targets[index] for port in self._target_ports(index, one)}
         )
         self._by_port: dict[int, list[int]] = defaultdict(list)
         for index, heard in self._heard.items():
@@ -71,6 +99,7 @@ class _OwnListeners:
     def loops(self, index: int, target: Target, path: KeyPath) -> Iterator[Problem]:
         """The problem of ``target``, of the route at ``index``, if its connections can come back to that route."""
         direct = self._reached(index, target)
+        back = "this route" if path[0] == "routes" else f'route "{self._routes[index].name}"'
         if index in direct:
             via = ""
         elif index in self._closure(direct):
@@ -79,7 +108,7 @@ class _OwnListeners:
             return
         yield Problem(
             path,
-            f"is a listener of this proxy: connections come back to this route{via}, and are refused as a loop",
+            f"is a listener of this proxy: connections come back to {back}{via}, and are refused as a loop",
         )
 
     def _closure(self, first: set[int]) -> set[int]:
@@ -94,8 +123,8 @@ class _OwnListeners:
 
     def _next(self, index: int) -> set[int]:
         if index not in self._following:
-            targets = [target for _, target in self._routes[index].action.written_targets()]
-            self._following[index] = set().union(*(self._reached(index, target) for target in targets))
+            reached = (self._reached(index, target) for target in self._targets[index])
+            self._following[index] = set().union(*reached)
         return self._following[index]
 
     def _reached(self, index: int, target: Target) -> set[int]:
@@ -131,19 +160,20 @@ def _admin(settings: Configuration, route: Route, target: Target, path: KeyPath)
     if settings.admin is False:
         return
     admin = AdminSettings() if settings.admin is True else settings.admin
+    problem = _IS_ADMIN.format("this route" if path[0] == "routes" else f'route "{route.name}"')
     if admin.unix is not None and target.unix is not None:
         if Path(admin.unix) == Path(target.unix):
-            yield Problem((*path, "unix"), _IS_ADMIN)
+            yield Problem((*path, "unix"), problem)
         return
     ports = match_plan(route.match).ports if target.port == "preserve" else ()
     is_port = target.port == admin.port or any(admin.port in one for one in ports)
     if admin.unix is None and is_port and any(reaches(host, admin.address) for host in target.hosts()):
-        yield Problem(path, _IS_ADMIN)
+        yield Problem(path, problem)
 
 
-def _targets_twice(route: Route, path: KeyPath) -> Iterator[Problem]:
+def _targets_twice(holder: Action | TargetGroup, path: KeyPath) -> Iterator[Problem]:
     seen: set[tuple[str, object]] = set()
-    for number, target in route.action.written_targets():
+    for number, target in holder.written_targets():
         if target.unix is not None:
             if (target.unix, None) in seen:
                 message = f"is listed before: unix:{target.unix}; use weight for a larger share"
