@@ -37,7 +37,7 @@ class ShownTarget(NamedTuple):
     """One target of one group.
 
     :ivar address: ``host:port``, as the configuration has them.
-    :ivar why: why it is not up: what a check or a dial has found, in one line; ``None`` while it is up.
+    :ivar why: why it is not up: what a check or a dial has found, or that it was removed, in one line; ``None`` while it is up.
     :ivar set_by_hand: whether its state or weight was set by an operator.
     :ivar weight: of the configuration, or as set by hand.
     :ivar effective_weight: what it has now: less during its slow start, 0 while it gets no connections.

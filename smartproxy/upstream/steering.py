@@ -30,6 +30,8 @@ SETTABLE: tuple[str, ...] = get_args(SettableState)
 HIGHEST_WEIGHT = 1000
 #: Names that a message about an unknown one lists.
 MOST_NAMED = 10
+#: Why a target drains that was removed.
+_REMOVED = "removed from the group"
 #: Names that are compared with the unknown one: more would take a noticeable time.
 _MOST_COMPARED = 200
 
@@ -212,7 +214,8 @@ class TargetGroups:
             yield _shown(group, candidate, moved.get(candidate.member, (0, 0)))
         for candidate in group.draining:
             shown = _shown(group, candidate, moved.get(candidate.member, (0, 0)))
-            yield shown._replace(state="drain", effective_weight=0)
+            by_hand = candidate.member.weight_by_hand is not None
+            yield shown._replace(state="drain", why=_REMOVED, set_by_hand=by_hand, effective_weight=0)
 
     def _member(self, group: str, name: str) -> Member:
         candidates = self._group(group).candidates

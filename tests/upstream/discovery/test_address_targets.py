@@ -93,6 +93,23 @@ class AddressTests(ServiceCase):
         self.groups.members.prune(self.clock.seconds())
         self.assertEqual([member.name for member in self.groups.members], ["192.0.2.2:80"])
 
+    def test_target_that_drains_is_shown_with_the_reason_for_that(self):
+        """Not with what had taken it out before: that does not keep it out now."""
+        self.has("app.test", "192.0.2.1", "192.0.2.2", ttl=1)
+        self.find(by_name("app.test"))
+        for _ in range(2):
+            self.connect()
+        self.group.failed(self.connect(), "refused", "it is closed")
+        self.steering.set_state("app", "192.0.2.2:80", "down")
+        self.has("app.test", "192.0.2.3", ttl=1)
+        self.pass_time(2)
+        shown = {one.name: (one.state, one.why, one.set_by_hand) for one in self.steering.targets("app")}
+        removed = ("drain", "removed from the group", False)
+        self.assertEqual(
+            shown,
+            {"192.0.2.3:80": ("up", None, False), "192.0.2.1:80": removed, "192.0.2.2:80": removed},
+        )
+
     def test_target_that_comes_back_while_it_drains_is_the_same(self):
         self.has("app.test", "192.0.2.1", ttl=1)
         self.find(by_name("app.test"))
