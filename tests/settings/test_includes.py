@@ -53,6 +53,15 @@ class IncludeTests(SynchronousTestCase):
         self.write("conf.d/.hidden.yaml", "- nonsense")
         self.assertEqual(self.load('include: ["conf.d/*.yaml", "none/*.yaml"]\n'), ["b", "a"])
 
+    def test_malformed_pattern_is_refused_with_line_and_key(self) -> None:
+        """``**`` for folders of any depth is easily written with the ending behind it; it ended in a traceback."""
+        self.assertEqual(
+            self.refused(OWN + 'include:\n- "**.yaml"\n'),
+            ["main.yaml:4: include[0]: **.yaml: ** must be a whole folder, as in conf.d/**/*.yaml"],
+        )
+        self.write("conf.d/a.yaml", A)
+        self.assertEqual(self.load('include: "**/a.yaml"\n'), ["a"])
+
     def test_included_file_includes_relative_to_itself(self) -> None:
         self.write("conf.d/first.yaml", "include: second.yaml\n" + B)
         self.write("conf.d/second.yaml", A)

@@ -81,6 +81,8 @@ def _included(names: object, source: Source, chain: tuple[Path, ...], seen: set[
         path: KeyPath = ("include", index) if isinstance(names, list) else ("include",)
         if not isinstance(name, str) or not name:
             raise _refused(source, path, "must be a file, or a list of files")
+        if any("**" in part and part != "**" for part in Path(name).parts):
+            raise _refused(source, path, f"{name}: ** must be a whole folder, as in conf.d/**/*.yaml")
         for file in _files(source.directory, name):
             if (absolute := file.absolute()) in chain:
                 way = " -> ".join(str(one.name) for one in (*chain[chain.index(absolute) :], absolute))
