@@ -111,6 +111,8 @@ class CertificateDirectory:
                 raise InvalidCertificate(f"{self._path}: {why}")
         except PermissionError:
             pass  # it is left out as a folder that cannot be read
+        except OSError as problem:
+            raise InvalidCertificate(f"{self._path}: cannot be read: {problem.strerror}") from None
         with self._lock:
             return self._read(Pace())
 

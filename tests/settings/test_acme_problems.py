@@ -278,6 +278,14 @@ class AcmeProblemTests(SynchronousTestCase):
         [problem] = self.problems(Refused("{}", "192.0.2.1", 6, ""))
         self.assertIn("is a reserved address, which no public authority certifies", problem)
 
+    def test_paths_that_the_system_refuses_are_reported(self) -> None:
+        """Longer than a name may be, or below a directory that may not be searched: each ended in a traceback."""
+        for key, acme in (("store", "{store: %s}"), ("dns.command", "{dns: {command: %s}}")):
+            case = of_acme(acme % ("a" * 300), "")
+            (problem,) = self.problems(case)
+            self.assertIn(f":1: acme.{key}: ", problem)
+            self.assertIn("File name too long", problem)
+
     def test_secret_key_is_not_shown(self) -> None:
         """A message must not repeat the key, also where it came from a variable."""
         self.patch(os, "environ", {"EAB": "not base64url, secret"})

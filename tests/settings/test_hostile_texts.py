@@ -6,6 +6,7 @@ by fuzzing (``tests/fuzz``) and has once raised something else than ``Configurat
 
 from __future__ import annotations
 
+import json
 import math
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -125,6 +126,37 @@ class CharacterTests(SynchronousTestCase):
         found = problems_of(routes, "json")
         for path in ("<list>", "action.tls.<table>", "action.tls.<b"):
             self.assertIn(f"f:1: routes[0].{path}: unknown key", found)
+
+    def test_characters_that_no_path_has_are_refused(self):
+        """The system is not asked for such a path: Python raises ValueError in place of OSError."""
+        actions = (
+            ("errorPages", "502"),
+            ("targetsFile",),
+            ("tls", "certificate", "certFile"),
+            ("tls", "clientAuth", "ca"),
+        )
+        for character in ("\0", "\ud800"):
+            for *tables, key in (*actions, ("tls", "certificate", "pkcs12File")):
+                written = {key: f"a{character}.yaml"}
+                for table in reversed(tables):
+                    written = {table: written}
+                self.assertIn(
+                    f"f:1: routes[0].action.{'.'.join((*tables, key))}: must be a path: it has a character",
+                    " ".join(problems_of(self.configuration(written), "json")),
+                )
+            for top in ({"tls": {"certificates": f"a{character}"}}, {"proxyIPs": [f"file:a{character}"]}):
+                self.assertIn(
+                    f"f:1: {next(iter(top))}", problems_of(self.configuration({}, **top), "json")[0]
+                )
+
+    @staticmethod
+    def configuration(action, **top):
+        route = {
+            "name": "a",
+            "match": {"ports": 80},
+            "action": {"targets": [{"host": "a", "port": 1}]} | action,
+        }
+        return json.dumps({"routes": [route]} | top)
 
     def test_letters_of_every_language_stay_as_they_are(self):
         self.assertIn("f:1: \u00e9\u4e2d: unknown key", problems_of('{"\u00e9\u4e2d": 1}', "json"))

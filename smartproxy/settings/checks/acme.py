@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -62,10 +63,20 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
             acme.on_demand.ask,
             ("acme", "onDemand", "ask"),
         )
-    store = Path(store_path(acme, references))
-    if store.exists() and not store.is_dir():
-        yield Problem(("acme", "store"), f"is not a directory {got(acme.store)}")
+    yield from _store(acme, references)
     yield from _port_of_admin(settings, acme)
+
+
+def _store(acme: Acme, references: References) -> Iterator[Problem]:
+    try:
+        is_directory = stat.S_ISDIR(Path(store_path(acme, references)).stat().st_mode)
+    except FileNotFoundError:
+        return  # it is made when the proxy starts
+    except OSError as why:
+        yield Problem(("acme", "store"), f"cannot be read: {why.strerror} {got(acme.store)}")
+        return
+    if not is_directory:
+        yield Problem(("acme", "store"), f"is not a directory {got(acme.store)}")
 
 
 def _is_asked_by_url(ask: object) -> bool:
@@ -85,15 +96,21 @@ def _dns(written: AcmeDns, references: References) -> Iterator[Problem]:
 
 def _command(written: str, references: References) -> Iterator[Problem]:
     file, path = command_path(written, references), ("acme", "dns", "command")
-    if not Path(file).exists():
-        hint = ""
-        if found := shutil.which(written):
-            hint = f'; write "{found}"'
-        elif " " in written:
-            hint = "; it is the path of a program, without arguments"
-        yield Problem(path, f"{file}: does not exist{hint} {got(written)}")
-    elif not Path(file).is_file() or not os.access(file, os.X_OK):
-        yield Problem(path, f"{file}: is not an executable file {got(written)}")
+    try:
+        is_file = stat.S_ISREG(Path(file).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        yield Problem(path, f"{file}: does not exist{_command_hint(written)} {got(written)}")
+    except OSError as why:
+        yield Problem(path, f"{file}: cannot be read: {why.strerror} {got(written)}")
+    else:
+        if not is_file or not os.access(file, os.X_OK):
+            yield Problem(path, f"{file}: is not an executable file {got(written)}")
+
+
+def _command_hint(written: str) -> str:
+    if found := shutil.which(written):
+        return f'; write "{found}"'
+    return "; it is the path of a program, without arguments" if " " in written else ""
 
 
 def _callable(resolve: Callable[[], object], written: object, path: KeyPath) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from smartproxy.model.plan import Approval, DnsChange, KeyKind
 from smartproxy.settings.tables.base import Table
 from smartproxy.settings.tables.rules import HANDLER, Rule, StringRule, is_host
 from smartproxy.settings.tables.types import (
+    FilePath,
     FolderPath,
     Interval,
     Least,
@@ -167,7 +168,7 @@ class ExternalAccountBinding(Table):
 class AcmeDns(Table):
     """How TXT records are changed for `dns-01`: by `command` or by `handler`."""
 
-    command: NonEmptyString | None = None
+    command: FilePath | None = None
     """Path of a program, relative to the configuration file. It is run as `PATH present NAME VALUE` and as `PATH cleanup NAME VALUE`,
     where NAME ends with a dot. It must exit when the record can be read by anyone; another exit code than 0 fails the challenge."""
     handler: DnsHandlerReference | None = None
@@ -193,7 +194,7 @@ class Acme(Table):
     directory: DirectoryUrl = "letsencrypt"
     """Where certificates are ordered: a public authority by name, or the `https` URL of any directory. Its use means agreement
     with its terms of service. `letsencrypt-staging` is for trials: clients do not trust its certificates."""
-    ca: NonEmptyString | None = Field(
+    ca: FilePath | None = Field(
         default=None, json_schema_extra={"x-default": "those of the operating system"}
     )
     """A PEM file of authorities that the directory's own certificate is verified with."""

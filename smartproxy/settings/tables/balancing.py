@@ -17,6 +17,7 @@ from smartproxy.settings.tables.types import (
     Base64,
     CheckType,
     Duration,
+    FilePath,
     Flag,
     HeaderValue,
     Interval,
@@ -157,7 +158,7 @@ class BalancingDefaults(Table):
 class Balancing(BalancingDefaults):
     """Keys that a route's action and a group have."""
 
-    targets_file: NonEmptyString | None = None
+    targets_file: FilePath | None = None
     """A file with more targets, in YAML or JSON: a list with the same keys as `targets`. It is watched, and read again when it
     has changed; one that cannot be used then leaves the former targets in place."""
     when_down: Literal["keep", "reset"] = "keep"

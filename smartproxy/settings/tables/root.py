@@ -21,6 +21,7 @@ from smartproxy.settings.tables.types import (
     BindAddress,
     Count,
     Duration,
+    FilePath,
     Flag,
     Interval,
     Least,
@@ -73,7 +74,7 @@ class AdminSettings(Table):
     """Local address to listen on; `""` is every address."""
     port: PortNumber = 8404
     """Port to listen on."""
-    unix: NonEmptyString | None = None
+    unix: FilePath | None = None
     """Path of a unix socket, instead of address and port."""
     token: Annotated[NonEmptyString | None, Field(repr=False)] = None
     """Token that a client must send; required where the address is not a loopback address."""
@@ -87,7 +88,7 @@ Admin: TypeAlias = Annotated[
 class AccessLogSettings(Table):
     """A line for every closed connection."""
 
-    path: NonEmptyString = "-"
+    path: FilePath = "-"
     """A file, or `-` for standard output."""
     format: Literal["json", "text"] = "json"
     """Format of the line."""

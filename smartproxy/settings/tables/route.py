@@ -27,6 +27,7 @@ from smartproxy.settings.tables.types import (
     Domains,
     ErrorStatus,
     FileName,
+    FilePath,
     Flag,
     FolderPath,
     HandlerReference,
@@ -268,7 +269,7 @@ class Action(Balancing):
     forwarded_headers: Flag = True
     """Whether targets learn who the client is, by `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, `X-Real-IP` and `Forwarded`. What
     a peer in `proxyIPs` has sent in them is kept; what anyone else has sent is replaced."""
-    error_pages: dict[ErrorStatus, NonEmptyString] = Field(default_factory=dict)
+    error_pages: dict[ErrorStatus, FilePath] = Field(default_factory=dict)
     """Files for answers that the proxy makes itself, by status, 400 to 599; answers of targets are passed on as they are. The suffix
     gives the content type. A client that asks for JSON gets `{"error": ...}` in their place. At most 1 MiB each; read again when
     they change."""
@@ -297,7 +298,7 @@ class Defaults(Shared, BalancingDefaults):
     """As at the top level."""
     http: HttpSettings = HttpSettings()
     """How HTTP is spoken, by routes that speak it."""
-    error_pages: dict[ErrorStatus, NonEmptyString] = Field(default_factory=dict)
+    error_pages: dict[ErrorStatus, FilePath] = Field(default_factory=dict)
     """As in an action: by status. A route's own ones are used in their place, status by status; requests without a route have these."""
     headers: MessageHeaders = MessageHeaders()
     """Headers to set, add and remove, by routes that speak HTTP. One that a route names is left to the route."""

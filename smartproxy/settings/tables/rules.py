@@ -6,6 +6,7 @@ A rule checks a value and keeps it as it was written, so that messages, the API 
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
@@ -205,7 +206,14 @@ def check_handler(written: object) -> None:
 
 def is_file_path(written: str) -> bool:
     """A path that the system can be asked for."""
-    return bool(written) and "\0" not in written
+    return bool(written) and "\0" not in written and _succeeds(os.fsencode, written)
+
+
+def check_file_path(written: object) -> None:
+    if not isinstance(written, str) or not written:
+        raise ValueError("must be a string that is not empty")
+    if not is_file_path(written):
+        raise ValueError("must be a path: it has a character that no path has")
 
 
 def is_handler(value: object) -> TypeGuard[Handler]:
@@ -237,7 +245,7 @@ ADDRESS_FILE: Final = "file:"
 
 def is_address_entry(text: str) -> bool:
     if text.startswith(ADDRESS_FILE):
-        return bool(text.removeprefix(ADDRESS_FILE).strip())
+        return is_file_path(text.removeprefix(ADDRESS_FILE).strip())
     return _succeeds(networks_of, text)
 
 

@@ -16,6 +16,7 @@ from smartproxy.settings.tables.rules import Rule, one_or_list, shaped, string_o
 from smartproxy.settings.tables.types import (  # noqa: TC001 - pydantic evaluates annotations
     AlpnNames,
     Count,
+    FilePath,
     Flag,
     NamePatterns,
     NonEmptyString,
@@ -47,17 +48,17 @@ Profile = Annotated[
 class CertificateSettings(Table):
     """A certificate with its chain, and its key. File paths are relative to the configuration file."""
 
-    cert_file: NonEmptyString | None = None
+    cert_file: FilePath | None = None
     """A PEM file."""
-    key_file: NonEmptyString | None = None
+    key_file: FilePath | None = None
     """A PEM file; without it, the key is in `certFile`."""
     cert: NonEmptyString | None = None
     """The certificate and its chain as PEM."""
     key: NonEmptyString | None = Field(default=None, repr=False)
     """The key as PEM."""
-    pkcs12_file: NonEmptyString | None = None
+    pkcs12_file: FilePath | None = None
     """A PKCS#12 file with certificate and key."""
-    passphrase_file: NonEmptyString | None = None
+    passphrase_file: FilePath | None = None
     """A file with the passphrase of an encrypted key."""
     passphrase_env: NonEmptyString | None = None
     """An environment variable with the passphrase."""
@@ -104,9 +105,9 @@ class ClientAuth(Table):
 
     mode: Literal["none", "request", "require"] = "none"
     """Whether a client is asked for a certificate, and refused without one."""
-    ca: NonEmptyString | None = None
+    ca: FilePath | None = None
     """A PEM file of authorities. Without it a certificate is requested, but not verified."""
-    crl: NonEmptyString | None = None
+    crl: FilePath | None = None
     """A PEM file with the revocation list of every authority in a client's chain."""
     match: NamePatterns = Field(default_factory=list)
     """Names of which the certificate must have one, like `DNS:*.clients.example` or `CN:robot`; empty accepts any."""
@@ -115,7 +116,7 @@ class ClientAuth(Table):
 class UpstreamTls(Table):
     """TLS towards a target."""
 
-    ca: NonEmptyString = "system"
+    ca: FilePath = "system"
     """A PEM file of authorities, or `system` for those of the operating system. It may hold roots, intermediates, or the
     certificate of the target itself."""
     server_name: ServerName | None = None
@@ -123,9 +124,9 @@ class UpstreamTls(Table):
     or the target's host where it has none."""
     verify: Flag = True
     """Whether the certificate of the target is verified."""
-    cert_file: NonEmptyString | None = None
+    cert_file: FilePath | None = None
     """A PEM file with the client certificate for the target, where it wants one."""
-    key_file: NonEmptyString | None = None
+    key_file: FilePath | None = None
     """Its key; without it, the key is in `certFile`."""
     alpn: AlpnNames = Field(default_factory=list)
     """Protocols to offer."""
@@ -161,7 +162,7 @@ class RouteTls(Table):
 class Tls(Table):
     """TLS of the whole proxy."""
 
-    certificates: NonEmptyString | None = None
+    certificates: FilePath | None = None
     """A directory of PEM files, each used for the names in it."""
     default: String | None = None
     """The name or IP address whose certificate is used where no certificate fits; without it, such a client is refused."""

@@ -25,6 +25,7 @@ String: TypeAlias = Annotated[str, Strict()]
 NonEmptyString: TypeAlias = Annotated[
     str, StringRule("must be a string that is not empty", bool, minLength=1)
 ]
+FilePath: TypeAlias = Annotated[str, Rule(rules.check_file_path, type="string", minLength=1)]
 Count: TypeAlias = Annotated[int, Strict(), Field(ge=0)]
 Positive: TypeAlias = Annotated[int, Strict(), Field(ge=1)]
 PortNumber: TypeAlias = Annotated[int, Strict(), Field(ge=1, le=units.HIGHEST_PORT)]
