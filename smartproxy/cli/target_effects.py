@@ -17,7 +17,7 @@ from smartproxy.model.plan import Algorithm
 from smartproxy.model.plan.check import CheckKind
 from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.settings.compile.groups import send_header
-from smartproxy.settings.compile.levels import SettingLevel, connection_levels, setting_level
+from smartproxy.settings.compile.levels import SettingLevel, setting_level, shared_levels
 from smartproxy.settings.tables.base import inherited
 from smartproxy.settings.tables.route import Target
 from smartproxy.settings.tables.units import duration_text
@@ -196,19 +196,14 @@ class TargetEffects:
         return place_name(setting_level("send_proxy_protocol", levels))
 
     def _header_levels(self, target: TargetPlan) -> Sequence[SettingLevel]:
-        """The places that may set the PROXY header: a shared group has no route, and no ``defaults`` of routes."""
+        """The places that may set the PROXY header: a shared group has no route."""
         settings, action = self._settings, self._settings.routes[self._route.index].action
         shared = action.group is not None
         targets = settings.target_groups[self._plan.name].targets if shared else action.targets
         found = [one for plan, one in zip(self._plan.targets, targets, strict=False) if plan is target]
         own = [SettingLevel((), written, "target") for written in found if isinstance(written, Target)]
-        if shared:
-            return (*own, SettingLevel((), settings, "top level"))
-        return (
-            *own,
-            SettingLevel((), action, "route"),
-            *connection_levels(settings, self._route.index)[1:],
-        )
+        route = () if shared else (SettingLevel((), action, "route"),)
+        return (*own, *route, *shared_levels(settings))
 
 
 def check_text(check: CheckPlan | None) -> str:

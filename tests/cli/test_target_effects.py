@@ -68,6 +68,11 @@ class GroupLineTests(ExplainCase):
             ],
         )
 
+    def test_the_proxy_header_of_defaults_is_named_in_a_shared_group(self) -> None:
+        text = SHARED.replace("sendProxyProtocol: 2\n", "defaults: {sendProxyProtocol: 2}\n", 1)
+        line = self.ask(text, "--port", "1")[-3]
+        self.assertTrue(line.endswith("PROXY header version 2 (defaults)"), line)
+
     def test_a_check_that_not_every_target_has_is_with_the_target(self) -> None:
         printed = self.group(2)
         self.assertEqual(

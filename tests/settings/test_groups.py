@@ -281,6 +281,14 @@ class CompileTests(SynchronousTestCase):
         self.assertEqual(tls("{type: connect}"), None)
         self.assertEqual(tls("{type: tls}", "weight: 1"), (False, None))
 
+    def test_proxy_header_of_a_group_may_be_that_of_the_defaults(self) -> None:
+        """As its health and its balancing; without it, targets silently stopped to see who the client is."""
+        plan = compiled(
+            "{targets: [{host: a, port: 1}, {host: b, port: 1, sendProxyProtocol: 1}]}",
+            "sendProxyProtocol: false\ndefaults: {sendProxyProtocol: 2}\n",
+        )
+        self.assertEqual([target.send_header for target in plan.targets], [SendHeader(2), SendHeader(1)])
+
     def test_proxy_header_of_a_group_is_the_targets_or_that_of_the_top_level(self) -> None:
         plan = compiled(
             "{targets: [{host: a, port: 1}, {host: b, port: 1, sendProxyProtocol: false}]}",

@@ -143,7 +143,8 @@ class GroupPlans:
     ) -> TargetPlan:
         """A target, with the PROXY header that it inherits unless it sets its own, which may be ``false``."""
         settings = self._settings
-        levels = (target, settings) if route is None else (target, route.action, settings.defaults, settings)
+        own = () if route is None else (route.action,)
+        levels = (target, *own, settings.defaults, settings)
         tls = origination(towards(target, None if route is None else route.action.tls), references.tls)
         return TargetPlan(
             hosts=_hosts(target, references),
