@@ -161,6 +161,25 @@ class ProblemTests(SynchronousTestCase):
                 group = f"{{targets: [{target}], healthCheck: {holder}}}"
                 self.assertEqual(compiled(group, outer).targets[0].check.port, 8008)
 
+    def test_keys_of_a_check_belong_to_the_type_that_is_in_effect(self) -> None:
+        """The type may be that of ``defaults``, or of the group of a target."""
+        http = "defaults: {healthCheck: {type: http}}\n"
+        plan = compiled(f"{{targets: [{ONE}], healthCheck: {{path: /up}}}}", http)
+        self.assertEqual(
+            (plan.targets[0].check.kind, plan.targets[0].check.http.path), (CheckKind.HTTP, "/up")
+        )
+        steps = "defaults: {healthCheck: {type: script, steps: {send: PING}}}\n"
+        self.assertEqual(
+            len(compiled(f"{{targets: [{ONE}], healthCheck: {{rise: 1}}}}", steps).targets[0].check.steps), 1
+        )
+        target = "{host: h, port: 1, healthCheck: {path: /up}}"
+        for check in ("true", "{type: tls}"):
+            found = problems(f"targetGroups: {{db: {{targets: [{target}], healthCheck: {check}}}}}\n" + PG)
+            name = "connect" if check == "true" else "tls"
+            self.assertIn(
+                f'targetGroups.db.targets[0].healthCheck.path: has no meaning for type "{name}"', found
+            )
+
     def test_a_target_without_a_fixed_port_needs_one_for_its_check(self) -> None:
         for holder in (
             "{name: a, host: h, port: preserve, healthCheck: true}",

@@ -9,7 +9,6 @@ from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.compile.groups import checks_of
 from smartproxy.settings.tables.balancing import HealthCheck
 from smartproxy.settings.tables.base import file_key, inherited
-from smartproxy.settings.tables.route import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from smartproxy.settings.reading.locations import KeyPath
     from smartproxy.settings.tables.balancing import BalancingDefaults, CheckStep
     from smartproxy.settings.tables.root import Configuration
-    from smartproxy.settings.tables.route import Action, Route
+    from smartproxy.settings.tables.route import Action, Route, Target
 
 #: Keys of an action that the group has where a route names one.
 _OF_THE_GROUP = (
@@ -148,8 +147,7 @@ def _check(holder: BalancingDefaults | Target, path: KeyPath, *outer: BalancingD
     if not isinstance(check, HealthCheck):
         return
     path = (*path, "healthCheck")
-    if "type" in check.model_fields_set or not isinstance(holder, Target):
-        yield from _keys_of_type(check, checks_of(holder, *outer), path)
+    yield from _keys_of_type(check, checks_of(holder, *outer), path)
     for index, step in enumerate(check.steps):
         yield from _step(step, (*path, "steps", index))
 
