@@ -64,6 +64,31 @@ MISTAKES = [
         written(top="keepAlive: false\nkeepAliveTreatment: immortal"), 2, "keepAliveTreatment",
         "no effect where keepAlive is false",
     ),
+    (written(top="keepAlive: false\nkeepAliveCount: 3"), 2, "keepAliveCount", "no effect where keepAlive is false"),
+    (written(more="    keepAlive: false\n    keepAliveInterval: 5s\n"), 7, "routes[0].keepAliveInterval", "no effect"),
+    (written(top="tcpUserTimeout: 1m\nkeepAliveCount: 3"), 2, "keepAliveCount", "no effect beside tcpUserTimeout"),
+    (
+        written(top="extendedKeepAliveLifetime: 1d\nkeepAliveTreatment: standard"), 1, "extendedKeepAliveLifetime",
+        'no effect where keepAliveTreatment is "standard"',
+    ),
+    (
+        written(top="keepAliveInactivityMultiplier: 2", more="    keepAliveTreatment: standard\n"), 1,
+        "keepAliveInactivityMultiplier", 'no effect where keepAliveTreatment is "standard"',
+    ),
+    *[
+        (written(more=f"    keepAliveTreatment: immortal\n    {key}: {value}\n"), 7, f"routes[0].{key}", 'is "immortal"')
+        for key, value in (
+            ("inactivityTimeout", "1m"), ("maxConnectionLifetime", "1h"), ("halfCloseTimeout", "20s"), ("timeoutJitter", 0.1)
+        )
+    ],
+    (
+        written(action=TO_HOST + ", protocol: http", more="    keepAliveTreatment: immortal\n"), 6,
+        "routes[0].keepAliveTreatment", "no effect on HTTP, which has http.keepAliveTimeout",
+    ),
+    (
+        written(action='type: redirect, to: "https://{host}{path}"', more="    connectionTimeout: 3s\n"), 6,
+        "routes[0].connectionTimeout", 'no effect for type "redirect", which connects to no target',
+    ),
     (written(top="timeoutJitter: 1"), 1, "timeoutJitter", "may be shortened to nothing"),
     # address lists
     (written(top="proxyIPs: [10.0.0.5/8]"), 1, "proxyIPs[0]", "is read as 10.0.0.0/8"),
@@ -173,6 +198,13 @@ MEANT = [
     written(top="inactivityTimeout: 1m\ndefaults: {keepAliveTreatment: standard}"),
     written(top="keepAliveTreatment: standard", more="    inactivityTimeout: 1m\n"),
     written(top="maxConnectionLifetime: 1h\nextendedKeepAliveLifetime: 1h"),
+    # What one route does not use, another one may.
+    written(top="keepAliveTreatment: standard\nkeepAliveInactivityMultiplier: 2", more="    keepAliveTreatment: extended\n"),
+    written(
+        top="keepAliveTreatment: immortal\ninactivityTimeout: 1m\nconnectionTimeout: 3s\n",
+        more="    keepAliveTreatment: standard\n" + second("b", "ports: 81", "type: block"),
+    ),
+    written(top="keepAliveInterval: 5s", more="    keepAlive: false\n"),
     written(top="proxyIPs: [10.0.0.0/8, 192.0.2.7/32, 2001:db8::/32, 10.0.0.1-10.0.0.9]"),
     written(top="proxyIPs: [0.0.0.0/0]\nacceptProxyProtocol: false"),
     written(more=security("ipAllowList: [10.0.0.0/8], ipBlockList: [10.9.0.0/16, 192.0.2.0/24]")),

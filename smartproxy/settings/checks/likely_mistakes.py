@@ -13,6 +13,7 @@ from smartproxy.settings.checks import (
     address_lists,
     address_warnings,
     client_names,
+    effect_warnings,
     fallbacks,
     http_rules,
     limit_warnings,
@@ -37,6 +38,7 @@ def warnings(settings: Configuration, references: References) -> Iterator[Proble
     yield from proxy_protocol.warnings(settings)
     yield from fallbacks.warnings(settings)
     yield from timing_warnings.warnings(settings)
+    yield from effect_warnings.warnings(settings)
     yield from address_warnings.warnings(settings)
     yield from address_lists.warnings(settings, references.addresses)
     yield from match_warnings.warnings(settings)

@@ -85,11 +85,7 @@ def _places(settings: Configuration) -> Iterator[_Place]:
 
 
 def _not_in_effect(place: _Place) -> Iterator[Problem]:
-    if not place.value("keep_alive"):
-        for name in ("keep_alive_treatment", "keep_alive_inactivity_multiplier"):
-            if place.sets(name):
-                yield Problem((*place.own.path, file_key(name)), "has no effect where keepAlive is false")
-    elif not place.is_http and not place.is_set("keep_alive_treatment"):
+    if place.value("keep_alive") and not place.is_http and not place.is_set("keep_alive_treatment"):
         yield from _extended_unasked(place)
     jitter = getattr(place.own.table, "timeout_jitter", 0)
     if jitter == 1:

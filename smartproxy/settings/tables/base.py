@@ -129,7 +129,7 @@ class ConnectionKeys(Table):
     """TCP keep-alive on both sides. A connection that has it is a keep-alive connection."""
     keep_alive_treatment: Literal["standard", "extended", "immortal"] = "extended"
     """The timeouts of keep-alive connections. `standard`: the normal ones; `extended`: the inactivity
-    timeout times `keepAliveInactivityMultiplier`, and the lifetime `extendedKeepAliveLifetime`; `immortal`: neither.
+    timeout times `keepAliveInactivityMultiplier`, and the lifetime `extendedKeepAliveLifetime`; `immortal`: neither, nor `halfCloseTimeout`.
     Set it beside a timeout: `smartproxy check` warns of one that the default treatment changes."""
     keep_alive_inactivity_multiplier: Annotated[float, Strict(), Field(ge=1, allow_inf_nan=False)] = 6
     """Factor of the inactivity timeout under `extended` treatment."""
