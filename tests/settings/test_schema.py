@@ -165,6 +165,11 @@ class ReferenceTests(SynchronousTestCase):
         page = (ROOT / "docs" / "configuration.rst").read_text(encoding="utf-8")
         self.assertEqual(page, rendered, "run: python docs/make_configuration.py")
 
+    def test_names_of_keys_are_between_two_backticks(self) -> None:
+        """The page doubles those of the docstrings: doubled ones would be shown as characters."""
+        page = (ROOT / "docs" / "configuration.rst").read_text(encoding="utf-8")
+        self.assertEqual([line for line in page.splitlines() if "```" in line], [])
+
     def test_examples_of_the_page_are_valid(self) -> None:
         page = (ROOT / "docs" / "configuration.rst").read_text(encoding="utf-8")
         blocks = re.findall(r"\.\. code-block:: (yaml|toml)\n\n((?:    .*\n|\n)+)", page)

@@ -93,11 +93,11 @@ class HttpSettings(Table):
     not read is left out."""
     request_timeout: Annotated[Duration, Least(100)] = "60s"
     """From the first byte of a request to the end of its head, and then between two pieces of its body; 0 is no limit. While the target
-    does not read, ``inactivityTimeout`` holds instead."""
+    does not read, `inactivityTimeout` holds instead."""
     keep_alive_timeout: Annotated[Duration, Least(100)] = "75s"
     """How long a client's connection waits for another request; 0 is no limit."""
     response_timeout: Annotated[Duration, Least(100)] = "5m"
-    """From the end of a request to the head of its answer; 0 is no limit. Within the answer ``inactivityTimeout`` holds, not multiplied."""
+    """From the end of a request to the head of its answer; 0 is no limit. Within the answer `inactivityTimeout` holds, not multiplied."""
     retries: Annotated[int, Field(strict=True, ge=0, le=1)] = 1
     """How often a request is repeated that met an idle connection just as the target closed it."""
     remember_heads: Flag = True
