@@ -186,8 +186,31 @@ MISTAKES = [
     ),
 ]  # fmt: skip
 
+#: TLS that is terminated, with HTTP/2 offered.
+H2 = "tls: {mode: terminate, certificate: selfSigned, alpn: [h2, http/1.1]}"
+MISTAKES += [
+    # HTTP/2, which clients and targets choose where it is offered
+    *[
+        (written(match=match, action=f"{action}, {H2}"), ACTION, "routes[0].action.tls.alpn", "write alpn: [http/1.1]")
+        for match, action in (
+            ("ports: 443", f"{TO_HOST}, protocol: http"),
+            ("ports: 443, path: /x", TO_HOST),
+            ("ports: 443", "type: respond, response: {status: 200}"),
+        )
+    ],
+    (
+        written(action="targets: [{host: h, port: 1, tls: {alpn: h2}}], protocol: http"), ACTION,
+        "routes[0].action.targets[0].tls.alpn", "requests are sent in HTTP/1.1",
+    ),
+    (
+        written(action=f"{TO_HOST}, protocol: http, {H2.replace('terminate,', 'terminate-and-reencrypt, upstream: {alpn: h2},')}"),
+        ACTION, "routes[0].action.tls.upstream.alpn", "requests are sent in HTTP/1.1",
+    ),
+]  # fmt: skip
+
 #: The same keys as they are meant.
 MEANT = [
+    written(match="ports: 443", action=f"{TO_HOST}, {H2}"),
     written(top="connectionTimeout: 3000\ninactivityTimeout: 0\nmaxPendingDataSize: 65536"),
     written(top="connectionTimeout: 50ms"),
     written(top="inactivityTimeout: 1m\nkeepAliveTreatment: standard"),
@@ -252,7 +275,7 @@ class MistakeTests(SynchronousTestCase):
         for text, _, key, _ in MISTAKES:
             self.assertEqual(
                 {one.split(" ")[1].rstrip(":") for one in warnings_of(text) if 'route "a"' not in one}
-                - {key, "routes[1].action.targets[0]"},
+                - {key, "routes[1].action.targets[0]", "routes[0].action.tls.alpn"},
                 set(),
                 text,
             )

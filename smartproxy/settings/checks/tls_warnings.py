@@ -13,6 +13,8 @@ from smartproxy.errors import InvalidCertificate
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.tls import certificates_of
 from smartproxy.settings.checks.tls_files import carried_names, has_left_out
+from smartproxy.settings.compile.answers import may_answer
+from smartproxy.settings.compile.http import speaks_http
 from smartproxy.settings.compile.tls import certificate_name
 from smartproxy.settings.tables.tls import UpstreamTls
 from smartproxy.tls.chain import chain_problem, system_authorities
@@ -24,9 +26,12 @@ if TYPE_CHECKING:
     from smartproxy.settings.compile.certificates import TlsFiles
     from smartproxy.settings.reading.locations import KeyPath
     from smartproxy.settings.tables.root import Configuration
+    from smartproxy.settings.tables.route import Route
 
 #: A certificate that expires within this time is a warning. ACME clients renew 30 days before the end.
 _EXPIRES_SOON: Final = dt.timedelta(days=14)
+#: The name of HTTP/2 over TLS in ALPN (RFC 9113, section 3.1).
+_HTTP_2: Final = "h2"
 
 
 def warnings(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
@@ -34,6 +39,7 @@ def warnings(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
     for index, route in enumerate(settings.routes):
         path: KeyPath = ("routes", index, "action")
         yield from _unverified(route.action.tls.upstream, (*path, "tls", "upstream"))
+        yield from _http2(route, path)
         for number, target in route.action.written_targets():
             yield from _unverified(target.tls, (*path, "targets", number, "tls"))
         if route.enabled:
@@ -88,3 +94,19 @@ def _of_plan(plan: CertificatePlan, path: KeyPath) -> Iterator[Problem]:
 def _unverified(written: object, path: KeyPath) -> Iterator[Problem]:
     if isinstance(written, UpstreamTls) and not written.verify:
         yield Problem((*path, "verify"), "is false: any server that answers is accepted as the target")
+
+
+def _http2(route: Route, path: KeyPath) -> Iterator[Problem]:
+    """HTTP/2 that is offered where HTTP/1.1 is spoken: a peer that chooses it is not understood."""
+    action, match = route.action, route.match
+    asks = match.path or match.methods or match.headers or match.query
+    if _HTTP_2 in action.tls.alpn and (asks or speaks_http(action) or may_answer(action)):
+        message = 'has "h2", but this route reads HTTP/1.1 only: clients that choose HTTP/2 are not served; write alpn: [http/1.1]'
+        yield Problem((*path, "tls", "alpn"), message)
+    if not speaks_http(action):
+        return
+    places = [((*path, "targets", number, "tls"), target.tls) for number, target in action.written_targets()]
+    for place, written in ((*path, "tls", "upstream"), action.tls.upstream), *places:
+        if isinstance(written, UpstreamTls) and _HTTP_2 in written.alpn:
+            message = 'has "h2", but requests are sent in HTTP/1.1: targets that choose HTTP/2 fail; write alpn: [http/1.1]'
+            yield Problem((*place, "alpn"), message)
