@@ -16,6 +16,7 @@ from smartproxy.settings.checks.tls_files import carried_names, has_left_out
 from smartproxy.settings.compile.answers import may_answer
 from smartproxy.settings.compile.http import speaks_http
 from smartproxy.settings.compile.tls import certificate_name
+from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.tls import UpstreamTls
 from smartproxy.tls.chain import chain_problem, system_authorities
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: A certificate that expires within this time is a warning. ACME clients renew 30 days before the end.
 _EXPIRES_SOON: Final = dt.timedelta(days=14)
+#: Keys of ``tls`` for clients whose TLS is terminated.
+_OF_TERMINATION: Final = ("certificates", "profile", "min_version")
 #: The name of HTTP/2 over TLS in ALPN (RFC 9113, section 3.1).
 _HTTP_2: Final = "h2"
 
@@ -48,9 +51,21 @@ def warnings(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
     for name, group in settings.target_groups.items():
         for number, target in group.written_targets():
             yield from _unverified(target.tls, ("targetGroups", name, "targets", number, "tls"))
+    yield from _not_terminated(settings)
     if settings.tls.certificates is not None:
         with suppress(InvalidCertificate):
             yield from _of_directory(settings, settings.tls.certificates, files)
+
+
+def _not_terminated(settings: Configuration) -> Iterator[Problem]:
+    """Keys of ``tls`` where every route passes TLS through."""
+    if any(route.enabled and route.action.tls.mode != "passthrough" for route in settings.routes):
+        return
+    for name in _OF_TERMINATION:
+        if name in settings.tls.model_fields_set:
+            message = 'is used by no route: write "tls: {mode: terminate}" in the action of those it is for'
+            yield Problem(("tls", file_key(name)), message)
+            return
 
 
 def _of_directory(settings: Configuration, name: str, files: TlsFiles) -> Iterator[Problem]:
