@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy import Action, Match, Route, Settings, Target
 from tests.settings.test_likely_mistakes import TO_HOST, second, warnings_of, written
 from tests.settings.tls_case import FileCase
 
@@ -25,3 +30,47 @@ class TlsTests(FileCase):
         self.assertEqual(warnings_of(written(top="tls: {maxHandshakes: 50}")), [])
         off = second("off", "ports: 81", TERMINATED).replace("name: off", "name: off\n    enabled: false")
         self.assertEqual(len(warnings_of(written(top=top, more=off))), 1)
+
+
+class GroupTests(SynchronousTestCase):
+    """In ``targetGroups`` and in the action of a route alike."""
+
+    def lines(self, keys: str, top: str = "") -> list[str]:
+        of_route = warnings_of(written(top=top, action=keys))
+        shared = f"targetGroups: {{db: {{{keys}}}}}\n"
+        of_group = warnings_of(written(top=top + shared, action="group: db"))
+        found = [line.replace("routes[0].action", "G").partition(": ")[2] for line in of_route]
+        self.assertEqual(
+            [line.replace("targetGroups.db", "G").partition(": ")[2] for line in of_group], found
+        )
+        return found
+
+    def test_reset_without_a_check_is_a_warning(self) -> None:
+        [line] = self.lines(f"{TO_HOST}, whenDown: reset")
+        self.assertTrue(line.startswith("G.whenDown: has no effect: no target has a healthCheck"), line)
+        self.assertEqual(self.lines(f"{TO_HOST}, whenDown: reset, healthCheck: true"), [])
+        self.assertEqual(self.lines(f"{TO_HOST}, whenDown: reset", "defaults: {healthCheck: true}\n"), [])
+        own = "targets: [{host: a, port: 1}, {host: b, port: 1, healthCheck: true}]"
+        self.assertEqual(self.lines(f"{own}, whenDown: reset"), [])
+        self.assertEqual(len(self.lines(f"{own.replace('true', 'false')}, whenDown: reset")), 1)
+
+    def test_queue_without_a_limit_is_a_warning(self) -> None:
+        [line] = self.lines(f"{TO_HOST}, queue: {{size: 5}}")
+        self.assertTrue(line.startswith("G.queue: has no effect: no target has maxConnections"), line)
+        self.assertEqual(self.lines("targets: {host: a, port: 1, maxConnections: 5}, queue: {size: 5}"), [])
+
+    def test_weight_where_the_first_target_is_chosen_is_a_warning(self) -> None:
+        first = "loadBalancing: {algorithm: first}"
+        targets = (
+            "targets: [{host: a, port: 1}, {host: b, port: 1, weight: 3}, {host: c, port: 1, weight: 0}]"
+        )
+        [line] = self.lines(f"{targets}, {first}")
+        self.assertTrue(line.startswith("G.targets[1].weight: has no effect: "), line)
+        self.assertEqual(self.lines(targets), [])
+
+    def test_targets_that_are_not_written_may_have_what_is_needed(self) -> None:
+        target = Target(host="a", port=1)
+        keys: dict[str, Any] = {"when_down": "reset", "queue": {"size": 1}}
+        action = Action(targets=[target, lambda _: target], **keys)
+        settings = Settings(routes=[Route(name="a", match=Match(ports=1), action=action)])
+        self.assertEqual(settings.warnings(), [])

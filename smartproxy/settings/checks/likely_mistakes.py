@@ -15,6 +15,7 @@ from smartproxy.settings.checks import (
     client_names,
     effect_warnings,
     fallbacks,
+    group_warnings,
     http_rules,
     limit_warnings,
     match_warnings,
@@ -44,6 +45,7 @@ def warnings(settings: Configuration, references: References) -> Iterator[Proble
     yield from match_warnings.warnings(settings)
     yield from http_rules.warnings(settings)
     yield from target_warnings.warnings(settings)
+    yield from group_warnings.warnings(settings)
     yield from client_names.warnings(settings)
     yield from limit_warnings.warnings(settings)
     yield from tls_warnings.warnings(settings, references.tls)
