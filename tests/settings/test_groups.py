@@ -127,6 +127,27 @@ class ProblemTests(SynchronousTestCase):
             found = problems(text).splitlines()
             self.assertEqual([re.sub(r"^x.yaml:[0-9]+: ", "", line) for line in found], [problem], text)
 
+    def test_what_is_for_targets_is_refused_where_there_are_none(self) -> None:
+        """The keys had no effect: a redirect connects to no target."""
+        for keys, key, why in (
+            ("sendProxyProtocol: 2", "sendProxyProtocol", "has no meaning"),
+            ("queue: {size: 1}", "queue", "has no meaning"),
+            (
+                "tls: {mode: terminate-and-reencrypt, certificate: selfSigned}",
+                "tls.mode",
+                'must be "terminate"',
+            ),
+        ):
+            for type_ in (
+                "type: redirect, to: 'https://{host}{path}'",
+                "type: block",
+                "type: respond, response: {body: a}",
+            ):
+                found = problems(f"routes: [{{name: a, match: {{ports: 1}}, action: {{{type_}, {keys}}}}}]")
+                name = type_.split(",")[0].removeprefix("type: ")
+                self.assertEqual(found.count("x.yaml"), 1, found)
+                self.assertIn(f'routes[0].action.{key}: {why} for type "{name}"', found)
+
     def test_each_problem_of_a_check_is_named(self) -> None:
         for check, problem in CHECK_PROBLEMS:
             found = problems(f"targetGroups: {{db: {{targets: [{ONE}], healthCheck: {check}}}}}\n" + PG)

@@ -93,12 +93,15 @@ def _beside_group(action: Action, path: KeyPath) -> Iterator[Problem]:
 
 
 def _without_targets(action: Action, path: KeyPath) -> Iterator[Problem]:
-    """Keys of balancing that have nothing to balance."""
+    """Keys for targets where there are none."""
     if action.type == "forward":
         return
-    for name in _OF_THE_GROUP[1:]:
+    for name in (*_OF_THE_GROUP[1:], "send_proxy_protocol"):
         if name in action.model_fields_set:
             yield Problem((*path, file_key(name)), f'has no meaning for type "{action.type}"')
+    if action.tls.mode == "terminate-and-reencrypt":
+        message = f'must be "terminate" for type "{action.type}": there is no target to encrypt to'
+        yield Problem((*path, "tls", "mode"), f"{message} {got(action.tls.mode)}")
 
 
 def target_list(
