@@ -127,6 +127,16 @@ class ProblemTests(SynchronousTestCase):
             found = problems(text).splitlines()
             self.assertEqual([re.sub(r"^x.yaml:[0-9]+: ", "", line) for line in found], [problem], text)
 
+    def test_body_of_an_answer_to_head_is_refused(self) -> None:
+        """Such an answer has none (RFC 9110, section 9.3.2): every target would be down."""
+        whole = "{type: http, method: HEAD, expectBody: ok}"
+        found = problems(f"targetGroups: {{db: {{targets: [{ONE}], healthCheck: {whole}}}}}\n" + PG)
+        self.assertIn('targetGroups.db.healthCheck.expectBody: is in no answer to HEAD (got "ok")', found)
+        own = "{host: h, port: 1, healthCheck: {expectBody: ok}}"
+        shared = "{type: http, method: HEAD}"
+        found = problems(f"targetGroups: {{db: {{targets: [{own}], healthCheck: {shared}}}}}\n" + PG)
+        self.assertIn("targetGroups.db.targets[0].healthCheck.expectBody: is in no answer to HEAD", found)
+
     def test_what_is_for_targets_is_refused_where_there_are_none(self) -> None:
         """The keys had no effect: a redirect connects to no target."""
         for keys, key, why in (

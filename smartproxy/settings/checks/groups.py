@@ -166,6 +166,8 @@ def _keys_of_type(check: HealthCheck, levels: list[HealthCheck], path: KeyPath) 
             yield Problem((*path, file_key(name)), f'has no meaning for type "{kind}"')
     if check.type == "script" and not inherited("steps", *levels):
         yield Problem((*path, "steps"), 'is required for type "script"')
+    if check.expect_body is not None and inherited("method", *levels) == "HEAD":
+        yield Problem((*path, "expectBody"), f"is in no answer to HEAD {got(check.expect_body)}")
 
 
 def _step(step: CheckStep, path: KeyPath) -> Iterator[Problem]:
