@@ -74,3 +74,35 @@ class GroupTests(SynchronousTestCase):
         action = Action(targets=[target, lambda _: target], **keys)
         settings = Settings(routes=[Route(name="a", match=Match(ports=1), action=action)])
         self.assertEqual(settings.warnings(), [])
+
+
+class HttpTests(SynchronousTestCase):
+    def test_defaults_of_http_without_a_route_that_speaks_it_are_a_warning(self) -> None:
+        """They do not make a route speak HTTP: the header of a response would silently be missing."""
+        for key, value in (
+            ("headers", "{response: {set: {A: b}}}"), ("http", "{maxBodySize: 1MiB}"), ("rewrite", "{host: target}")
+        ):  # fmt: skip
+            top = f"defaults: {{{key}: {value}}}"
+            [line] = warnings_of(written(top=top))
+            self.assertTrue(
+                line.startswith(f"x.yaml:1: defaults.{key}: has no effect: no route speaks"), line
+            )
+            for action in (f"{TO_HOST}, protocol: http", "type: redirect, to: 'https://{host}{path}'"):
+                self.assertEqual(warnings_of(written(top=top, action=action)), [])
+        self.assertEqual(warnings_of(written(top="defaults: {errorPages: {}}")), [])
+
+    def test_keys_for_targets_of_an_answer_without_one_are_a_warning(self) -> None:
+        for key, value in (("retries", "0"), ("pool", "{maxIdle: 3}")):
+            for action in ("type: static, root: /", "type: respond, response: {status: 200}"):
+                [line] = warnings_of(written(action=f"{action}, http: {{{key}: {value}}}"))
+                self.assertTrue(
+                    line.startswith(f"x.yaml:5: routes[0].action.http.{key}: has no effect"), line
+                )
+        self.assertEqual(
+            warnings_of(written(action="type: static, root: /, http: {keepAliveTimeout: 5s}")), []
+        )
+
+    def test_keys_of_files_without_effect_are_a_warning(self) -> None:
+        for keys, key in (("rewrite: {host: target}", "rewrite.host"), ("spa: true, index: []", "spa")):
+            [line] = warnings_of(written(action=f"type: static, root: /, {keys}"))
+            self.assertTrue(line.startswith(f"x.yaml:5: routes[0].action.{key}: has no effect"), line)

@@ -17,6 +17,7 @@ from smartproxy.settings.checks import (
     fallbacks,
     group_warnings,
     http_rules,
+    http_warnings,
     limit_warnings,
     match_warnings,
     name_coverage,
@@ -44,6 +45,7 @@ def warnings(settings: Configuration, references: References) -> Iterator[Proble
     yield from address_lists.warnings(settings, references.addresses)
     yield from match_warnings.warnings(settings)
     yield from http_rules.warnings(settings)
+    yield from http_warnings.warnings(settings)
     yield from target_warnings.warnings(settings)
     yield from group_warnings.warnings(settings)
     yield from client_names.warnings(settings)
