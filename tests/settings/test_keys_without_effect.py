@@ -106,3 +106,26 @@ class HttpTests(SynchronousTestCase):
         for keys, key in (("rewrite: {host: target}", "rewrite.host"), ("spa: true, index: []", "spa")):
             [line] = warnings_of(written(action=f"type: static, root: /, {keys}"))
             self.assertTrue(line.startswith(f"x.yaml:5: routes[0].action.{key}: has no effect"), line)
+
+
+class ProxyHeaderTests(SynchronousTestCase):
+    def test_keys_for_received_headers_are_a_warning_where_none_is_read(self) -> None:
+        header = "sendProxyProtocol: {tlvs: [ssl, passThrough]}"
+        target = f"targets: [{{host: a, port: 1, {header}}}]"
+        for text, place in (
+            (written(top="proxyHeaderTimeout: 3s"), "1: proxyHeaderTimeout"),
+            (written(top=header), "1: sendProxyProtocol.tlvs"),
+            (written(top=f"defaults: {{{header}}}"), "1: defaults.sendProxyProtocol.tlvs"),
+            (written(action=f"{TO_HOST}, {header}"), "5: routes[0].action.sendProxyProtocol.tlvs"),
+            (written(action=target), "5: routes[0].action.targets[0].sendProxyProtocol.tlvs"),
+            (
+                written(top=f"targetGroups: {{db: {{{target}}}}}", action="group: db"),
+                "1: targetGroups.db.targets[0].sendProxyProtocol.tlvs",
+            ),
+        ):
+            [line] = warnings_of(text)
+            self.assertTrue(line.startswith(f"x.yaml:{place}"), line)
+            self.assertIn("proxyIPs is empty, so no PROXY header is read", line)
+            self.assertEqual(warnings_of(f"{text}proxyIPs: [192.0.2.1]\n"), [])
+            [line] = warnings_of(f"{text}proxyIPs: [192.0.2.1]\nacceptProxyProtocol: false\n")
+            self.assertIn("acceptProxyProtocol is false, so no PROXY header is read", line)

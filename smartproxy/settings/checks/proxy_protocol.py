@@ -67,6 +67,27 @@ def warnings(settings: Configuration) -> Iterator[Problem]:
         if route.match.proxy_tlv:
             message = f"can never match: {why}, so no PROXY header is read"
             yield Problem(("routes", index, "match", "proxyTlv"), message)
+    if "proxy_header_timeout" in settings.model_fields_set:
+        yield Problem(("proxyHeaderTimeout",), f"has no effect: {why}, so no PROXY header is read")
+    for path, header in _sent(settings):
+        if isinstance(header, ProxyHeaderSettings) and "passThrough" in header.tlvs:
+            message = f"has passThrough, but {why}, so no PROXY header is read"
+            yield Problem((*path, "sendProxyProtocol", "tlvs"), message)
+
+
+def _sent(settings: Configuration) -> Iterator[tuple[KeyPath, SendProxyProtocol]]:
+    """Every place that may have ``sendProxyProtocol``, with its value."""
+    yield (), settings.send_proxy_protocol
+    yield ("defaults",), settings.defaults.send_proxy_protocol
+    for name, group in settings.target_groups.items():
+        for number, target in group.written_targets():
+            yield ("targetGroups", name, "targets", number), target.send_proxy_protocol
+    for index, route in enumerate(settings.routes):
+        path: KeyPath = ("routes", index, "action")
+        if route.enabled:
+            yield path, route.action.send_proxy_protocol
+            for number, target in route.action.written_targets():
+                yield (*path, "targets", number), target.send_proxy_protocol
 
 
 def _given_twice(names: Iterable[str], path: KeyPath) -> Iterator[Problem]:
