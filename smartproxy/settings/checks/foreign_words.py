@@ -93,13 +93,6 @@ _OPTIONS: Final = {
     "daemonize": "-n", "errorlog": "--logfile", "logfile": "--logfile", "chroot": "--chroot",
 }  # fmt: skip
 
-#: Keys of later versions: where they stand, and what there is today.
-_LATER: Final[dict[str, tuple[str, str]]] = {
-    "root": ("routes.action", ""),
-    "spa": ("routes.action", ""),
-    "precompressed": ("routes.action", ""),
-}  # fmt: skip
-
 
 def plain(key: str) -> str:
     """A word in lower case, without ``_`` and ``-``."""
@@ -125,9 +118,3 @@ def note(key: str) -> str | None:
 def option(key: str) -> str | None:
     """The option of twistd that sets what a word means."""
     return _OPTIONS.get(plain(key))
-
-
-def later(key: str) -> tuple[tuple[str, ...], str] | None:
-    """Where a key of a later version stands, from the top level, and what there is today."""
-    found = _LATER.get(plain(key))
-    return found and (tuple(found[0].split(".")) if found[0] else (), found[1])

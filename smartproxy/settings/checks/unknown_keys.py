@@ -1,7 +1,7 @@
 """The message about an unknown key: the key that was meant, or the place where it belongs.
 
-The guesses, from the surest to the least sure: a key of a later version, the same key in another spelling (``proxy_ips``), the
-same key in another table, a word of another proxy, a key with nearly the same letters.
+The guesses, from the surest to the least sure: the same key in another spelling (``proxy_ips``), the same key in
+another table, a word of another proxy, a key with nearly the same letters.
 """
 
 from __future__ import annotations
@@ -44,20 +44,11 @@ def unknown_key(path: KeyPath, root: type[BaseModel]) -> Unknown:
     table = tuple(step for step in path[:-1] if isinstance(step, str))
     if table[:1] == _GROUPS:
         table = _GROUPS + table[2:]  # the name of a group is no key
-    for guess in (_from_later, _in_another_form, _from_elsewhere, _nearest):
+    for guess in (_in_another_form, _from_elsewhere, _nearest):
         found = guess(key, table, root)
         if found is not None:
             return found
     return Unknown("unknown key")
-
-
-def _from_later(key: str, table: tuple[str, ...], _root: type[BaseModel]) -> Unknown | None:
-    found = foreign_words.later(key)
-    if found is None or (table[:1] != ("routes",) and table not in {found[0], ()}):
-        return None
-    place, today = found
-    hints = [_belongs(place, table)] if place != table else [today] if today else []
-    return Unknown("; ".join(["is not available in this version", *hints]))
 
 
 def _in_another_form(key: str, table: tuple[str, ...], root: type[BaseModel]) -> Unknown | None:
