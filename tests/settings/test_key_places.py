@@ -38,6 +38,15 @@ HINTS = [
     ((), "precompressed", 'it belongs in "action" of a route'),
     (ACTION, "Root", 'did you mean "root"?'),
     ((), "security", 'it belongs in a route, or in "defaults" for all of them'),
+    ((), "stuckDetection", "it belongs in a route"),
+    ((), "priority", "it belongs in a route"),
+    (("defaults",), "fallback", "it belongs in a route"),
+    (("admin",), "inactivityTimeout", "it belongs at the top level"),
+    *[
+        ((*table, name), "enabled", f'leave it out: a mapping turns "{name}" on, and "{name}: false" off')
+        for table, name in (((), "admin"), ((), "metrics"), ((), "accessLog"), (ACTION, "healthCheck"))
+    ],
+    (("tls",), "enabled", "it belongs in a route"),
     ((), "targets", 'it belongs in "action" of a route'),
     ((), "ports", 'it belongs in "match" of a route'),
     # one level too far down, or beside

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _WITHOUT_BLANK = re.compile(r"-?([A-Za-z]\w*):\S.*", re.DOTALL)
 
 
+#: Tables in place of which ``true`` or ``false`` may stand.
+_SWITCHES: Final = frozenset(
+    {"admin", "accessLog", "metrics", "zombieDetection", "healthCheck", "passiveHealth"}
+)
 #: The table of groups. Keys in it are not what is meant elsewhere: a route has the same.
 _GROUPS: Final = ("targetGroups",)
 
@@ -44,11 +48,19 @@ def unknown_key(path: KeyPath, root: type[BaseModel]) -> Unknown:
     table = tuple(step for step in path[:-1] if isinstance(step, str))
     if table[:1] == _GROUPS:
         table = _GROUPS + table[2:]  # the name of a group is no key
-    for guess in (_in_another_form, _from_elsewhere, _nearest):
+    for guess in (_switch, _in_another_form, _from_elsewhere, _nearest):
         found = guess(key, table, root)
         if found is not None:
             return found
     return Unknown("unknown key")
+
+
+def _switch(key: str, table: tuple[str, ...], _root: type[BaseModel]) -> Unknown | None:
+    """``enabled`` in a table that may be ``true`` or ``false`` itself."""
+    if plain(key) != "enabled" or not table or table[-1] not in _SWITCHES:
+        return None
+    name = table[-1]
+    return Unknown(f'unknown key; leave it out: a mapping turns "{name}" on, and "{name}: false" off')
 
 
 def _in_another_form(key: str, table: tuple[str, ...], root: type[BaseModel]) -> Unknown | None:
@@ -84,7 +96,7 @@ def _from_elsewhere(key: str, table: tuple[str, ...], root: type[BaseModel]) -> 
         return (
             _did_you_mean(best.name)
             if best.table == table
-            else Unknown(f"unknown key; {_said(best, key, table)}")
+            else Unknown(f"unknown key; {_said(best, key, table)}{_or_in_defaults(best, table, root)}")
         )
     option = foreign_words.option(key) if not table else None
     return Unknown(f"unknown key; it is the option {option} of twistd") if option else None
@@ -130,6 +142,14 @@ def _said(found: KnownKey, key: str, table: tuple[str, ...]) -> str:
     return f'write "{found.name}" {_place(found.table, table)}'
 
 
+def _or_in_defaults(found: KnownKey, table: tuple[str, ...], root: type[BaseModel]) -> str:
+    """The other place of a key of routes, for a table outside of them, where ``defaults`` has the key, too."""
+    if found.table != ("routes",) or table[:1] == ("routes",):
+        return ""
+    shared = {known.name for known in known_keys(root) if known.table == ("defaults",)}
+    return ', or in "defaults" for all of them' if found.name in shared else ""
+
+
 def _belongs(place: tuple[str, ...], table: tuple[str, ...]) -> str:
     return f"it belongs {_place(place, table)}"
 
@@ -141,7 +161,7 @@ def _place(place: tuple[str, ...], table: tuple[str, ...]) -> str:
     below = place[_shared(place, table) :]
     is_in_route = table[:1] == ("routes",)
     if place == ("routes",):
-        return "in the route itself" if is_in_route else 'in a route, or in "defaults" for all of them'
+        return "in the route itself" if is_in_route else "in a route"
     if below and place[: len(table)] == table and table:
         return f'in "{".".join(below)}"'
     if place[0] == "routes":
