@@ -69,6 +69,17 @@ HINTS = [
     # groups of targets
     (("targetGroups", "db", "targets", 0), "wieght", 'did you mean "weight"?'),
     (("targetGroups", "db"), "algorithm", 'did you mean "loadBalancing"?'),
+    # words that mean a key of the table itself, and not one of the same name elsewhere
+    (ACTION, "port", 'it belongs in "targets"'),
+    (("admin",), "host", 'did you mean "address"?'),
+    (("admin",), "listen", 'did you mean "address"?'),
+    (("admin",), "socket", 'did you mean "unix"?'),
+    (("accessLog",), "file", 'did you mean "path"?'),
+    ((*ACTION, "healthCheck"), "status", 'did you mean "expectStatus"?'),
+    (("targetGroups", "db", "healthCheck"), "host", 'did you mean "hostHeader"?'),
+    ((*ACTION, "loadBalancing"), "method", 'did you mean "algorithm"?'),
+    (("defaults", "loadBalancing"), "policy", 'did you mean "algorithm"?'),
+    ((*ACTION, "response"), "code", 'did you mean "status"?'),
     # nothing like it
     ((), "zzz", ""),
 ]  # fmt: skip

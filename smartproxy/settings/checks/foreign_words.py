@@ -79,6 +79,22 @@ _WORDS: Final[dict[str, str]] = {
     "include": "import imports includes files",
 }  # fmt: skip
 
+#: By the name of a table, words for one of its own keys that are also keys, or words, of other tables. A dot is before a key of a
+#: table in it.
+_HERE: Final[dict[str, dict[str, str]]] = {
+    "action": {"port": "targets.port"},
+    "admin": {"host": "address", "listen": "address", "bind": "address", "socket": "unix"},
+    "accessLog": {"file": "path", "filename": "path", "output": "path"},
+    "healthCheck": {"status": "expectStatus", "host": "hostHeader", "body": "expectBody"},
+    "loadBalancing": {
+        "method": "algorithm",
+        "type": "algorithm",
+        "policy": "algorithm",
+        "strategy": "algorithm",
+    },
+    "response": {"code": "status", "text": "body", "content": "body"},
+}
+
 #: Words with several meanings.
 _NOTES: Final = {
     "proxyprotocol": '"acceptProxyProtocol" is for the headers of peers in proxyIPs, "sendProxyProtocol" for those to targets',
@@ -108,6 +124,11 @@ for _place, _words in _WORDS.items():
 def meant(key: str) -> list[tuple[str, ...]]:
     """The keys that a foreign word may mean, each from the top level."""
     return _KEYS.get(plain(key), [])
+
+
+def meant_in(table: str, key: str) -> str | None:
+    """The key of the table with this name that a word means there; of a table in it with a dot."""
+    return _HERE.get(table, {}).get(plain(key))
 
 
 def note(key: str) -> str | None:

@@ -48,7 +48,7 @@ def unknown_key(path: KeyPath, root: type[BaseModel]) -> Unknown:
     table = tuple(step for step in path[:-1] if isinstance(step, str))
     if table[:1] == _GROUPS:
         table = _GROUPS + table[2:]  # the name of a group is no key
-    for guess in (_switch, _in_another_form, _from_elsewhere, _nearest):
+    for guess in (_switch, _in_another_form, _of_this_table, _from_elsewhere, _nearest):
         found = guess(key, table, root)
         if found is not None:
             return found
@@ -75,6 +75,14 @@ def _in_another_form(key: str, table: tuple[str, ...], root: type[BaseModel]) ->
     if key.lower().startswith("x-") and table[-1:] != ("headers",):
         return Unknown("unknown key; keys that begin with x- may stand at the top level and in a route")
     return None
+
+
+def _of_this_table(key: str, table: tuple[str, ...], _root: type[BaseModel]) -> Unknown | None:
+    found = foreign_words.meant_in(table[-1], key) if table else None
+    if found is None:
+        return None
+    inner, dot, _ = found.rpartition(".")
+    return Unknown(f'unknown key; it belongs in "{inner}"') if dot else _did_you_mean(found)
 
 
 def _from_elsewhere(key: str, table: tuple[str, ...], root: type[BaseModel]) -> Unknown | None:
