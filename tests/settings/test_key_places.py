@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.errors import ConfigurationError
+from smartproxy.settings import Settings
 from smartproxy.settings.checks.unknown_keys import unknown_key
 from smartproxy.settings.tables.root import Configuration
 
@@ -90,3 +92,28 @@ class HintTests(SynchronousTestCase):
         for table, key, expected in HINTS:
             message = unknown_key((*table, key), Configuration).message
             self.assertEqual(message, f"unknown key; {expected}" if expected else "unknown key", (table, key))
+
+
+class ValueHintTests(SynchronousTestCase):
+    """What to write instead of a value of ``tls`` that is no mapping."""
+
+    def problem(self, text: str) -> str:
+        raised = self.assertRaises(ConfigurationError, Settings.parse, text, "yaml", "x.yaml")
+        [problem] = raised.problems
+        return problem.partition(": ")[2]
+
+    def test_words_of_yaml_1_1_for_tls_of_a_target_are_named(self) -> None:
+        """YAML 1.2 reads ``yes`` as a string; the hint was that for a route, which a target does not take."""
+        for value, meant in (("yes", "true"), ("off", "false"), ("'true'", "true")):
+            route = (
+                f"{{name: a, match: {{ports: 1}}, action: {{targets: [{{host: h, port: 1, tls: {value}}}]}}}}"
+            )
+            found = self.problem(f"routes: [{route}]\n")
+            self.assertIn(f"targets[0].tls: must be true, false or a mapping; write {meant} (got", found)
+
+    def test_tls_of_the_proxy_has_no_mode(self) -> None:
+        routes = "routes: [{name: a, match: {ports: 1}, action: {type: block}}]\n"
+        self.assertEqual(
+            self.problem(f"{routes}tls: true"),
+            'tls: must be a mapping; TLS is terminated by "tls: {mode: terminate}" in the action of a route (got true)',
+        )

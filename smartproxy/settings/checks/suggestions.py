@@ -81,15 +81,24 @@ def _mapping(written: object, path: KeyPath) -> str:
         return f'no blank after the colon: write "{pair[1]}: {pair[2].split()[0]}"'
     if keys[-1:] == ["headers"] and "match" not in keys:
         return "write {request: {set: {NAME: VALUE}}}, or response in place of request"
+    if keys[-1:] == ["tls"] and isinstance(written, bool | str):
+        return _tls(written, keys)
     return _table(written, keys[-1] if keys else "")
+
+
+def _tls(written: bool | str, keys: list[str]) -> str:
+    """For TLS of a route, of the whole proxy, or of a target, which may be ``true``."""
+    if keys[-2:] == ["action", "tls"]:
+        return "write {mode: terminate}, or {mode: passthrough}; tls: true is for a target"
+    if keys == ["tls"]:
+        return 'TLS is terminated by "tls: {mode: terminate}" in the action of a route'
+    return _scalar(written, "bool_type")
 
 
 def _table(written: object, key: str) -> str:
     if key == "targets" and isinstance(written, str):
         host = _HOST_AND_PORT.fullmatch(written.strip())
         return f"write {{host: {host[1].strip('[]')}, port: {host[2]}}}" if host else host_hint(written)
-    if key == "tls" and isinstance(written, bool | str):
-        return "write {mode: terminate}, or {mode: passthrough}; tls: true is for a target"
     return {
         "headers": "write {NAME: VALUE}",
         "match": "write {ports: 443}",
