@@ -238,7 +238,8 @@ class Action(Balancing):
     tls: RouteTls = RouteTls()
     """What happens to the client's TLS."""
     protocol: Literal["tcp", "http", "auto"] = "auto"
-    """`tcp` relays bytes unchanged; `http` parses HTTP; `auto` is `http` where the route uses its features. For `handler`, `http`
+    """`tcp` relays bytes unchanged; `http` parses HTTP; `auto` is `http` where the action has `http`, `headers`,
+    `rewrite`, `forwardedHeaders` or `errorPages`; without them, the first request of a connection decides for all of it. For `handler`, `http`
     gives a coroutine function each request, however its parameter is called."""
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level, for this route."""
