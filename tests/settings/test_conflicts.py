@@ -45,6 +45,14 @@ class AdminTests(SynchronousTestCase):
         made = settings(Match(ports=80), admin=True)
         self.assertEqual(made.with_routes([*made.routes, off]).check(), [])
 
+    def test_token_that_no_request_can_have_is_refused(self) -> None:
+        """That of a block of YAML, or of a file in a variable, ends with a line break: every request got a 401."""
+        for token in ("s3cret\n", " s3cret", "s3cret\t", "s3\ncret"):
+            [problem] = settings(Match(ports=80), admin=AdminSettings(token=token)).check()
+            self.assertTrue(problem.startswith("admin.token: must not have"), problem)
+            self.assertNotIn("cret", problem)
+        self.assertEqual(settings(Match(ports=80), admin=AdminSettings(token="s3 cr\u00e9t")).check(), [])
+
     def test_token_is_required_off_loopback(self) -> None:
         def problems(**admin: Any) -> list[str]:
             return settings(Match(ports=80), admin=AdminSettings(**admin)).check()

@@ -179,6 +179,9 @@ def _admin(settings: Configuration) -> Iterator[Problem]:
     if settings.admin is False:
         return
     admin = AdminSettings() if settings.admin is True else settings.admin
+    if admin.token is not None and (admin.token != admin.token.strip() or not admin.token.isprintable()):
+        message = "must not have line breaks, or blanks at its ends: no request can have such a token"
+        yield Problem(("admin", "token"), message)
     if admin.unix is not None:
         for name in ("address", "port"):
             if name in admin.model_fields_set:
