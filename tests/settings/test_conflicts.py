@@ -53,6 +53,12 @@ class AdminTests(SynchronousTestCase):
             self.assertNotIn("cret", problem)
         self.assertEqual(settings(Match(ports=80), admin=AdminSettings(token="s3 cr\u00e9t")).check(), [])
 
+    def test_unix_socket_with_a_long_path_is_refused(self) -> None:
+        """The proxy could not start."""
+        [problem] = settings(Match(ports=80), admin=AdminSettings(unix="/" + "x" * 107)).check()
+        self.assertIn("admin.unix: is 108 bytes long; the path of a unix socket has 107 at most", problem)
+        self.assertEqual(settings(Match(ports=80), admin=AdminSettings(unix="/" + "x" * 106)).check(), [])
+
     def test_token_is_required_off_loopback(self) -> None:
         def problems(**admin: Any) -> list[str]:
             return settings(Match(ports=80), admin=AdminSettings(**admin)).check()

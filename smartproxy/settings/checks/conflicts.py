@@ -5,6 +5,7 @@ A message names the other route involved by its name; the key path is that of th
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from smartproxy.settings.checks import (
@@ -79,7 +80,7 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     for name, group in settings.target_groups.items():
         for index, target in group.written_targets():
             yield from target_problems(target, ("targetGroups", name, "targets", index), references)
-    yield from _admin(settings)
+    yield from _admin(settings, references)
     yield from _reachability(settings, unmatchable)
     yield from address_lists.problems(settings, references.addresses)
     yield from error_pages.problems(settings, references.error_pages)
@@ -175,7 +176,7 @@ def _handler(handler: str | Handler, path: KeyPath, handlers: Handlers) -> Itera
         yield Problem(path, f"{problem} {got(handler)}")
 
 
-def _admin(settings: Configuration) -> Iterator[Problem]:
+def _admin(settings: Configuration, references: References) -> Iterator[Problem]:
     if settings.admin is False:
         return
     admin = AdminSettings() if settings.admin is True else settings.admin
@@ -183,9 +184,7 @@ def _admin(settings: Configuration) -> Iterator[Problem]:
         message = "must not have line breaks, or blanks at its ends: no request can have such a token"
         yield Problem(("admin", "token"), message)
     if admin.unix is not None:
-        for name in ("address", "port"):
-            if name in admin.model_fields_set:
-                yield Problem(("admin", name), "has no meaning beside unix")
+        yield from _admin_socket(admin, references.path_of(admin.unix))
         return
     if admin.token is None and not is_loopback(admin.address):
         message = f"is required where the address is not a loopback address {got(admin.address)}"
@@ -195,6 +194,15 @@ def _admin(settings: Configuration) -> Iterator[Problem]:
             path = ("admin",) if settings.admin is True else ("admin", "port")
             yield Problem(path, f'is a port of route "{route.name}" {got(admin.port)}')
             return
+
+
+def _admin_socket(admin: AdminSettings, path: str) -> Iterator[Problem]:
+    for name in ("address", "port"):
+        if name in admin.model_fields_set:
+            yield Problem(("admin", name), "has no meaning beside unix")
+    if (size := len(os.fsencode(path))) > unix_targets.LONGEST:
+        message = f"is {size} bytes long; the path of a unix socket has {unix_targets.LONGEST} at most"
+        yield Problem(("admin", "unix"), f"{message} {got(path)}")
 
 
 def _listens_on(match: Match, address: str, port: int) -> bool:
