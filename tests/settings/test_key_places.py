@@ -73,6 +73,7 @@ HINTS = [
     (("targetGroups", "db"), "algorithm", 'did you mean "loadBalancing"?'),
     # words that mean a key of the table itself, and not one of the same name elsewhere
     (ACTION, "port", 'it belongs in "targets"'),
+    (("targetGroups", "db"), "port", 'it belongs in "targets"'),
     (("admin",), "host", 'did you mean "address"?'),
     (("admin",), "listen", 'did you mean "address"?'),
     (("admin",), "socket", 'did you mean "unix"?'),

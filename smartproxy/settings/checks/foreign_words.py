@@ -83,6 +83,7 @@ _WORDS: Final[dict[str, str]] = {
 #: table in it.
 _HERE: Final[dict[str, dict[str, str]]] = {
     "action": {"port": "targets.port"},
+    "targetGroups": {"port": "targets.port"},
     "admin": {"host": "address", "listen": "address", "bind": "address", "socket": "unix"},
     "accessLog": {"file": "path", "filename": "path", "output": "path"},
     "healthCheck": {"status": "expectStatus", "host": "hostHeader", "body": "expectBody"},
