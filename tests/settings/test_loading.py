@@ -125,6 +125,8 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      'can never match where protocol is "tcp"'),
     ({"routes": [route(match={"path": "/x", "alpn": ["h2"]})]}, "routes[0].match.path", "path",
      'can never match beside alpn: a request inside TLS is seen only where the route has "tls: {mode: terminate}"'),
+    ({"routes": [route(fallback=True, match={"protocol": "tcp"})]}, "routes[0].fallback", "fallback",
+     'has no meaning where protocol is "tcp": it is for TLS clients without SNI'),
     ({"routes": [route(fallback=True, match={"protocol": "http"})]}, "routes[0].fallback", "fallback",
      'has no meaning where protocol is "http": it is for TLS clients without SNI'),
     ({"routes": [route(match={"address": []})]}, "routes[0].match.address", "address", "must not be empty (got a list)"),

@@ -136,10 +136,10 @@ def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
     if needs_tls and http_only and match.protocol is None:
         message = f"can never match beside alpn: a request inside TLS is seen only where {_TERMINATES}"
         yield Problem((*path, "match", http_only[0]), message)
-    if route.fallback and match.protocol == "http":
-        yield Problem(
-            (*path, "fallback"), 'has no meaning where protocol is "http": it is for TLS clients without SNI'
-        )
+    takes_silent = match.protocol == "tcp" and route.silence is not None
+    if route.fallback and match.protocol in {"tcp", "http"} and not takes_silent:
+        why = f'has no meaning where protocol is "{match.protocol}": it is for TLS clients without SNI'
+        yield Problem((*path, "fallback"), why)
 
 
 def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
