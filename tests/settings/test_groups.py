@@ -157,6 +157,8 @@ class ProblemTests(SynchronousTestCase):
                 name = type_.split(",")[0].removeprefix("type: ")
                 self.assertEqual(found.count("x.yaml"), 1, found)
                 self.assertIn(f'routes[0].action.{key}: {why} for type "{name}"', found)
+        block = "routes: [{name: a, match: {ports: 1}, action: {type: block, sendProxyProtocol: false}}]"
+        self.assertEqual(problems(block), "")
 
     def test_each_problem_of_a_check_is_named(self) -> None:
         for check, problem in CHECK_PROBLEMS:

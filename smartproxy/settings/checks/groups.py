@@ -96,9 +96,11 @@ def _without_targets(action: Action, path: KeyPath) -> Iterator[Problem]:
     """Keys for targets where there are none."""
     if action.type == "forward":
         return
-    for name in (*_OF_THE_GROUP[1:], "send_proxy_protocol"):
-        if name in action.model_fields_set:
-            yield Problem((*path, file_key(name)), f'has no meaning for type "{action.type}"')
+    useless = [name for name in _OF_THE_GROUP[1:] if name in action.model_fields_set]
+    if action.send_proxy_protocol:
+        useless.append("send_proxy_protocol")
+    for name in useless:
+        yield Problem((*path, file_key(name)), f'has no meaning for type "{action.type}"')
     if action.tls.mode == "terminate-and-reencrypt":
         message = f'must be "terminate" for type "{action.type}": there is no target to encrypt to'
         yield Problem((*path, "tls", "mode"), f"{message} {got(action.tls.mode)}")
