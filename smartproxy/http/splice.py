@@ -12,7 +12,7 @@ urgent data, an end or an error comes first. What is left is then read and writt
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from smartproxy.http.body import LEAST_MOVED
 from smartproxy.http.send_file import FileSending
@@ -239,6 +239,8 @@ class _ReadEnd:
     """Gets the events of the socket that is read."""
 
     __slots__ = ("_moving",)
+
+    reads: ClassVar[bool] = True
 
     def __init__(self, moving: BodySplice) -> None:
         self._moving = moving

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from smartproxy.net.poller import BROKEN, MARKED, READABLE, WRITABLE
 
@@ -30,6 +30,8 @@ class WrittenEnd:
     """Gets the events of the socket that is written."""
 
     __slots__ = ("_moving",)
+
+    reads: ClassVar[bool] = False
 
     def __init__(self, moving: WritesLentSocket) -> None:
         self._moving = moving

@@ -31,6 +31,10 @@ class Detached(NamedTuple):
 class SocketBorrower(Protocol):
     """Has the socket of a transport for a time, and handles its events."""
 
+    @property
+    def reads(self) -> bool:
+        """Whether it reads the socket; else it writes to it."""
+
     def ready(self, events: int) -> None:
         """See :class:`~smartproxy.net.poller.Pollable`."""
 

@@ -46,6 +46,11 @@ class LendsSocket(OnSocket):
         """Whether bytes wait that the kernel has not taken."""
         return bool(self._out)
 
+    @property
+    def _is_read_by_borrower(self) -> bool:
+        """Whether the direction that is lent is the one that is read."""
+        return self._borrower is not None and self._borrower.reads
+
     def lend(self, borrower: SocketBorrower) -> socket.SocketType | None:
         """Give the socket to ``borrower`` for a time, with its events; ``None`` where something waits to be sent, or was lost.
 

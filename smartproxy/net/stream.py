@@ -146,7 +146,7 @@ class Stream(LendsSocket):
             self._readable = len(data) == size or self._marked
             assert self._protocol is not None  # noqa: S101 - a transport without protocol is detached
             self._protocol.dataReceived(data)
-            if not self._readable or self._input is not _READING or self._borrower is not None:
+            if not self._readable or self._input is not _READING or self._is_read_by_borrower:
                 return
             size = _BULK_SIZE
         # There is more, but other connections are served first.

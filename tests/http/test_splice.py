@@ -180,6 +180,18 @@ class SpliceTests(SynchronousTestCase):
         self.assertEqual(self.left, [8 * MIB - self.moved])
         self.assertEqual(self.pool.reclaimed, 0)
 
+    def test_the_sink_is_read_on_meanwhile(self):
+        """Its peer may send more than one read has, and then wait: no further event follows for the rest."""
+        self.start(MIB)
+        self.sink.pauseProducing()
+        self.receiver.write(noise(MIB))
+        self.pump.settle()
+        self.sink.resumeProducing()
+        self.pump.until(lambda: self.answered.received == noise(MIB))
+        self.assertEqual(self.left, [])
+        self.sender.write(noise(MIB))
+        self.pump.until(lambda: self.left)
+
     def test_what_cannot_be_spliced_is_copied(self):
         self.assertIsNone(self.start(LEAST - 1))
         for none in (Splicer(None, None), Splicer(self.pump.poller, None)):
