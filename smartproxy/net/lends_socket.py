@@ -52,13 +52,15 @@ class LendsSocket(OnSocket):
         return self._borrower is not None and self._borrower.reads
 
     def lend(self, borrower: SocketBorrower) -> socket.SocketType | None:
-        """Give the socket to ``borrower`` for a time, with its events; ``None`` where something waits to be sent, or was lost.
+        """Give the socket to ``borrower`` for a time, with its events; ``None`` where it is lent, or has bytes to send, or was lost.
 
         Until :meth:`take_back`, the borrower reads or writes in place of this transport, and passes on the events of the other
-        direction.
+        direction. So only one direction can be lent at a time.
         """
         self.flush()
-        if self._out or self._marked or self._broken or self._output is not StreamOutput.OPEN:
+        if self._borrower is not None or self._out or self._marked or self._broken:
+            return None
+        if self._output is not StreamOutput.OPEN:
             return None
         self._borrower = borrower
         self._poller.hand_over(self._sock.fileno(), borrower)

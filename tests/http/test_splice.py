@@ -180,6 +180,17 @@ class SpliceTests(SynchronousTestCase):
         self.assertEqual(self.left, [8 * MIB - self.moved])
         self.assertEqual(self.pool.reclaimed, 0)
 
+    def test_the_other_direction_of_lent_sockets_is_copied(self):
+        """An answer may begin while its request is still sent: to lend both ends twice would mix the bytes of the two."""
+        self.start(8 * MIB)
+        self.sender.write(noise(4 * MIB))
+        self.assertIsNone(self.splicer.start(self.sink, self.source, MIB, id, id))
+        self.sender.write(noise(8 * MIB)[4 * MIB :])
+        self.pump.until(lambda: len(self.receiver.received) == 8 * MIB)
+        self.assertTrue(self.receiver.received == noise(8 * MIB))
+        self.assertEqual((self.left, self.heard.received), ([0], b""))
+        self.assert_given_back()
+
     def test_the_sink_is_read_on_meanwhile(self):
         """Its peer may send more than one read has, and then wait: no further event follows for the rest."""
         self.start(MIB)

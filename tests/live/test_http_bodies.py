@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from functools import partial
+from threading import Thread
 
 from tests.live.case import LiveCase
 from tests.live.terminating import NAME, TlsCase
@@ -60,6 +61,17 @@ class Bodies(Pages):
             self.wfile.write(b"0\r\n\r\n")
 
 
+class Echo(Pages):
+    """Answers an upload with its own bytes, as they come."""
+
+    def do_POST(self):
+        self.send_response(200)
+        self.send_header("Content-Length", self.headers["Content-Length"])
+        self.end_headers()
+        for piece in self.pieces():
+            self.wfile.write(piece)
+
+
 class OneMegabyte(Bodies):
     """So much fits into the kernel's buffers."""
 
@@ -95,6 +107,21 @@ class BodyTests(LiveCase):
         connection.close()
         self.assertLess(proxy.rss, 250 << 20)
         until(lambda: min(proxy.moved) > 2 * _MEGABYTES * 1_000_000, "the bytes counted")
+
+    def test_an_answer_beside_its_request(self):
+        """Both bodies are under way at the same time."""
+        port, _ = before(self, serving(self, Echo))
+        for number in range(4):
+            sock = self.connect(port)
+            body = number.to_bytes(8, "big") + 8 * _PIECE
+            head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+            sending = Thread(target=sock.sendall, args=(head + body,))
+            sending.start()
+            answer = http.client.HTTPResponse(sock)
+            answer.begin()
+            self.assertTrue(answer.read() == body)
+            sending.join()
+            answer.close()
 
     def test_events_arrive_as_they_are_sent(self):
         port, _ = before(self, serving(self, Events))
