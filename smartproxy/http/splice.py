@@ -11,6 +11,7 @@ urgent data, an end or an error comes first. What is left is then read and writt
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -164,7 +165,9 @@ class BodySplice:
             got = os.splice(self._from.fileno(), pipe.write, min(self._left, pipe.size), flags=_FLAGS)
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError as failed:
+            if failed.errno != errno.EINVAL:  # a kind of socket that cannot be spliced
+                self.source.met_error(failed)
             got = 0
         self._is_dry = not got
         self._left -= got
@@ -184,8 +187,9 @@ class BodySplice:
             if not self.is_blocked:
                 self.is_blocked, self._blocked_at = True, self._poller.now
             return False
-        except OSError:
-            self.stop()  # the transport of the sink finds out why, and tells who has begun this
+        except OSError as failed:
+            self.stop()
+            self.sink.met_error(failed)  # the transport tells who has begun this
             return False
         self.is_blocked = False
         self._let_go()

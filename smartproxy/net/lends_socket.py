@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from smartproxy.net.on_socket import OnSocket
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class LendsSocket(OnSocket):
     """The base of :class:`~smartproxy.net.stream.Stream` that has its states."""
 
-    __slots__ = ("_borrower", "_marked", "_poller", "_readable")
+    __slots__ = ("_borrower", "_broken", "_marked", "_poller", "_readable")
 
     _borrower: SocketBorrower | None
     _broken: int
@@ -71,6 +72,11 @@ class LendsSocket(OnSocket):
         self._borrower = None
         self._poller.hand_over(self._sock.fileno(), self)
         self._readable = True
+        self._poller.rearm(self._sock.fileno())
+
+    def met_error(self, why: OSError) -> None:
+        """A call on the socket has failed: the kernel reports an error once, and the poller is to report it here."""
+        self._broken = self._broken or why.errno or errno.EPIPE
         self._poller.rearm(self._sock.fileno())
 
     def _call_back(self) -> None:

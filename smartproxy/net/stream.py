@@ -75,7 +75,7 @@ class Stream(LendsSocket):
     """
 
     __slots__ = (
-        "_broken", "_gathered", "_input", "_out", "_output", "_producer", "_producing", "_protocol",
+        "_gathered", "_input", "_out", "_output", "_producer", "_producing", "_protocol",
     )  # fmt: skip
 
     can_detach: ClassVar[bool] = True
@@ -250,8 +250,7 @@ class Stream(LendsSocket):
         except BlockingIOError:
             return 0
         except OSError as broken:
-            self._broken = self._broken or broken.errno or errno.EPIPE
-            self._poller.rearm(self._sock.fileno())
+            self.met_error(broken)
             return len(data)
 
     def flush(self) -> None:

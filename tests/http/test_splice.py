@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.http.body import LEAST_MOVED as LEAST
@@ -128,6 +129,29 @@ class SpliceTests(SynchronousTestCase):
         self.assertEqual((self.left, self.pool.lent), ([], 0))
         self.source.abortConnection()
         self.pump.until(lambda: self.heard.told)
+
+    def test_a_reset_that_the_moving_meets_first_is_told_to_the_transport(self):
+        """The kernel reports it once: to the write, if an event of the source comes before that of the reset."""
+        self.receiver.reading = False
+        self.start(MIB)
+        self.sender.write(noise(MIB))
+        self.pump.settle()
+        self.sender.write(b"more")
+        self.receiver.rst()
+        self.pump.until(lambda: self.answered.told)
+        self.pump.settle()
+        self.assertEqual(self.answered.told, [ConnectionLost])
+        self.assertEqual((self.left, self.pool.lent), ([], 0))
+        self.source.abortConnection()
+        self.pump.until(lambda: self.heard.told)
+
+    def test_a_reset_source_is_no_source_that_has_ended(self):
+        self.start(MIB)
+        self.sender.write(noise(LEAST))
+        self.pump.until(lambda: self.moved == LEAST)
+        self.sender.rst()
+        self.pump.until(lambda: self.heard.told)
+        self.assertEqual((self.heard.told, self.left), ([ConnectionLost], [MIB - LEAST]))
 
     def test_a_sink_that_is_lost_meanwhile_gets_its_socket_back_to_close_it(self):
         descriptors = open_descriptors()
