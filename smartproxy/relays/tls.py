@@ -96,7 +96,8 @@ class TlsHalf(Half["TlsRelay"]):
             self._send_output()  # the alert that says why
             self.relay.tls_failed(self, str(why))
             return 0
-        self.buffered = got == PLAIN  # a full buffer may have left something behind
+        # A full buffer may have left something behind; and a failure behind these bytes is raised by the next read.
+        self.buffered = got == PLAIN or bool(channel.problem)
         if channel.ended:
             self.change(HalfEvent.INPUT_ENDED)
         return got

@@ -48,9 +48,10 @@ class Channel:
     """Moves the bytes of one pyOpenSSL connection that was made without a socket.
 
     :ivar ended: whether the peer's close_notify was received: an authenticated end of its data.
+    :ivar problem: why the next read will fail: what follows the bytes that were read last is not valid TLS. Else empty.
     """
 
-    __slots__ = ("_from", "_into", "_ssl", "connection", "ended")
+    __slots__ = ("_from", "_into", "_ssl", "connection", "ended", "problem")
 
     def __init__(self, connection: SSL.Connection) -> None:
         inside: Any = connection
@@ -59,6 +60,7 @@ class Channel:
         self._into = inside._into_ssl  # noqa: SLF001 - likewise
         self._from = inside._from_ssl  # noqa: SLF001 - likewise
         self.ended = False
+        self.problem = ""
 
     def feed(self, data: Buffer, count: int) -> None:
         """Pass ``count`` bytes of ciphertext, received from the peer, to OpenSSL."""
@@ -120,17 +122,28 @@ class Channel:
     def read(self) -> int:
         """Decrypt into :data:`PLAIN_VIEW`. Returns how many bytes; fewer than :data:`PLAIN` if there are no more now.
 
-        :raises TlsError: if what was received is not valid TLS.
+        :raises TlsError: if what was received is not valid TLS. Bytes before that are returned first: see :attr:`problem`.
         """
+        if self.problem:
+            raise TlsError(self.problem)
         # SSL_read returns one record at most, so it is called until the buffer is full or there is no whole record.
         got = 0
         while got < PLAIN:
             result = lib.SSL_read(self._ssl, _plain_at + got, PLAIN - got)
             if result <= 0:
-                self._check(result)
+                self._check_read(result, got)
                 break
             got += result
         return got
+
+    def _check_read(self, result: int, got: int) -> None:
+        """Handle the result of a read that moved nothing, behind ``got`` bytes that other reads have moved."""
+        try:
+            self._check(result)
+        except TlsError as failed:
+            if not got:
+                raise
+            self.problem = str(failed)
 
     def write(self, data: Buffer, count: int) -> None:
         """Encrypt the first ``count`` bytes of ``data``."""

@@ -146,7 +146,7 @@ class TlsTransport:
     def _decrypt(self) -> None:
         try:
             got = PLAIN
-            while got == PLAIN and self._upper is not None:
+            while (got == PLAIN or self.channel.problem) and self._upper is not None:
                 got = self.channel.read()
                 if got:
                     self._upper.dataReceived(bytes(PLAIN_VIEW[:got]))

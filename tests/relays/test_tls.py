@@ -209,6 +209,21 @@ class WithinTls(OverSockets):
             self.assertFalse(world.relay.spared)
             world.assert_nothing_is_left(self)
 
+    def test_bytes_are_delivered_although_their_tls_fails_right_behind(self):
+        """How the kernel cuts the stream must not decide what is delivered."""
+        for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
+            if not self.tls[index]:
+                continue
+            world = self.linked()
+            broken, other = ((world.client, world.upstream), (world.upstream, world.client))[index]
+            broken.write(b"half of it")
+            broken.below.write(b"GET / HTTP/1.0\r\n\r\n")
+            self.assert_over(world, reason)
+            self.assertEqual((other.received, other.was_reset), (b"half of it", True))
+            self.assertEqual(world.relay.problem, "bad record type; record layer failure" if index else "")
+            self.assertFalse(world.relay.spared)
+            world.assert_nothing_is_left(self)
+
     def test_client_is_spared_where_target_tls_fails_unanswered(self):
         """It can be told then: in TLS 1.3 a target refuses our certificate behind the handshake."""
         if not self.tls[1]:
