@@ -74,9 +74,7 @@ class Stream(LendsSocket):
     :param seen: events that were reported of the socket already, if ``poller`` watches it (a dialled one).
     """
 
-    __slots__ = (
-        "_gathered", "_input", "_out", "_output", "_producer", "_producing", "_protocol",
-    )  # fmt: skip
+    __slots__ = ("_gathered", "_input", "_out", "_output", "_producer", "_producing", "_protocol")
 
     can_detach: ClassVar[bool] = True
 
@@ -289,6 +287,8 @@ class Stream(LendsSocket):
         if self._output is _FINISHING:
             self._output = following(OUTPUT, self._output, StreamEvent.ALL_WRITTEN)
             self._shut_down_writing()
+        elif self._output is _CLOSING and self._broken:
+            self._check_broken()  # a write has failed, which the poller has not reported yet
         elif self._output is _CLOSING:
             self._lost(Failure(error.ConnectionDone()))
 

@@ -188,6 +188,15 @@ class StreamTests(StreamCase):
         self.pump.until(lambda: heard.told)
         self.assertEqual(heard.told, [ConnectionDone])
 
+    def test_a_close_behind_a_failed_write_is_no_orderly_end(self):
+        """What was written is lost; the close comes before the poller reports that."""
+        stream, heard, far = self.stream()
+        far.rst()
+        stream.write(b"never received")
+        stream.loseConnection()
+        self.pump.settle()
+        self.assertEqual(heard.told, [ConnectionLost])
+
     def test_lose_connection_never_closes_within_the_call(self):
         stream, heard, _ = self.stream()
         stream.loseConnection()
