@@ -160,14 +160,13 @@ class Forwarding:
 
     def _not_connected(self, why: Failure) -> None:
         self._connecting = None
-        if self._exchange.is_over:
-            return
         refused = why.value
-        if isinstance(refused, Refused):
-            self._client.failed(status_of(refused), refused.detail)
-        else:
+        if not self._exchange.is_over and not isinstance(refused, Refused):
             self._client.failed(_BAD_GATEWAY, "")
             why.raiseException()
+        why.cleanFailure()  # its frames, and those that have called them, refer to it and to all of the exchange
+        if not self._exchange.is_over and isinstance(refused, Refused):
+            self._client.failed(status_of(refused), refused.detail)
 
     # -- see AnswerUser ----------------------------------------------------------------------------------
 

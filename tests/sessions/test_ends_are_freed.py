@@ -191,6 +191,31 @@ class OrdinaryEndTests(_Freed, NetworkTestCase):
             self.network.stop(self.proxy)
 
 
+class RequestTests(_Freed, NetworkTestCase):
+    """A request whose target is being connected to."""
+
+    def ask(self, host):
+        action = {"protocol": "http", "targets": [{"host": host, "port": 9000}]}
+        self.start({"name": "web", "match": {"ports": 80}, "action": action}, proxy_ips=[])
+        self.watch()
+        return self.connect(80, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+    def test_its_client_leaves(self):
+        async def never(_):
+            await Deferred()
+
+        self.ask(never).rst()
+        self.network.settle()
+        self.assert_freed()
+
+    def test_it_is_refused(self):
+        client = self.ask("192.0.2.99")
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 502"), client.received)
+        client.fin()
+        self.network.settle()
+        self.assert_freed()
+
+
 class TlsTests(_Freed, TlsTestCase):
     def test_handshake_closed_for_another(self):
         self.start(self.route(), tls={"maxHandshakes": 1})
