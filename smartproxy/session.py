@@ -119,7 +119,7 @@ class ConnectionPath:
                 self.admit.route(record, routed)
             self._probe(client, routed.route.keep_alive)
             header = partial(self.send_proxy_header, side=client)
-            if routed.route.http is not None:
+            if routed.speaks_http:
                 outcome = await self.exchange(record, side, routed, header)
             elif routed.route.handler is not None:
                 outcome = await self.serve(record, side, routed, client.require_live, self.exchange, header)

@@ -80,6 +80,12 @@ def _as_issued(route: RoutePlan) -> RoutePlan:
     return replace(route, tls=replace(route.tls, certificates=made))
 
 
+def _as_spoken(routed: Routed) -> RoutePlan:
+    """The route, without terms of HTTP where the connection is not one of HTTP."""
+    route = routed.route
+    return route if routed.speaks_http or route.http is None else replace(route, http=None)
+
+
 class _NoSockets(list[object]):
     """No refused connection lingers."""
 
@@ -148,7 +154,7 @@ class DryRun:
             return
         self.record.protocol = detected.protocol
         routed = ChooseRoute(self._table)(detected)
-        self.route = routed.route
+        self.route = _as_spoken(routed)
         self.looks_inside = self._look_inside.is_due(routed)
         if not self.looks_inside:
             self._admit_to_route(routed)
@@ -199,7 +205,7 @@ class DryRun:
         [result] = chosen  # it waits for nothing
         if isinstance(result, Failure):
             result.raiseException()
-        self.route = result.route
+        self.route = _as_spoken(result)
         return result
 
     async def _look(self, _side: Side, announced: Announced) -> Detected:

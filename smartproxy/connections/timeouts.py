@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.flow.deadline import Deadline, Deadlines
-    from smartproxy.model.plan import RoutePlan
+    from smartproxy.model.plan import HttpPlan, RoutePlan
     from smartproxy.model.record import ConnectionRecord
 
 
@@ -83,20 +83,17 @@ class EffectiveTimeouts:
         return f"no byte moved for {self.inactivity:g} s (inactivityTimeout{multiplied})"
 
 
-def effective_timeouts(route: RoutePlan) -> EffectiveTimeouts:
-    """Return the timeouts of a route, by its keep-alive treatment.
+def tunnel_timeouts(route: RoutePlan, terms: HttpPlan) -> EffectiveTimeouts:
+    """Return those of a connection of HTTP that was upgraded; before that it has the deadlines of HTTP."""
+    timeouts = route.timeouts
+    return EffectiveTimeouts(
+        terms.tunnel_timeout, timeouts.max_lifetime, timeouts.half_close, timeouts.jitter, is_tunnel=True
+    )
 
-    Those of a route that speaks HTTP are for connections that were upgraded; the others have the deadlines of HTTP.
-    """
+
+def effective_timeouts(route: RoutePlan) -> EffectiveTimeouts:
+    """Return the timeouts of a route, by its keep-alive treatment."""
     timeouts, keep_alive = route.timeouts, route.keep_alive
-    if route.http is not None:
-        return EffectiveTimeouts(
-            route.http.tunnel_timeout,
-            timeouts.max_lifetime,
-            timeouts.half_close,
-            timeouts.jitter,
-            is_tunnel=True,
-        )
     treatment = keep_alive.applied
     if treatment is Treatment.IMMORTAL:
         return EffectiveTimeouts(0, 0, 0)
@@ -191,9 +188,14 @@ class ConnectionTimeouts:
         """Watch ``record`` from now on, in place of what has watched it; its ``watch`` is cancelled when the record is closed."""
         limits = self._limits.get(route)
         if limits is None:
-            limits = effective_timeouts(route)
-            if route.http is None:  # one that speaks HTTP may have been made for one connection
-                self._limits[route] = limits
+            limits = self._limits[route] = effective_timeouts(route)
+        self._watch(record, limits)
+
+    def watch_tunnel(self, record: ConnectionRecord, route: RoutePlan, terms: HttpPlan) -> None:
+        """The same for a connection of HTTP that was upgraded. Its route may have been made for it alone."""
+        self._watch(record, tunnel_timeouts(route, terms))
+
+    def _watch(self, record: ConnectionRecord, limits: EffectiveTimeouts) -> None:
         if limits.jitter:
             limits = limits.shortened(self._random())
         if record.watch is not None:

@@ -150,6 +150,12 @@ class Routed(NamedTuple):
     detected: Detected
     route: RoutePlan
 
+    @property
+    def speaks_http(self) -> bool:
+        """Whether the connection is one of HTTP: on some routes only if it begins with a request."""
+        terms = self.route.http
+        return terms is not None and (not terms.only_requests or self.detected.request is not None)
+
 
 def agreed(secured: TlsFacts | None) -> dict[str, object]:
     """The negotiated parameters under the keys of the API and the access log; all ``None`` without termination."""

@@ -307,11 +307,12 @@ class ExchangeHttp:
     ) -> Deferred[CloseReason]:
         """Relay a connection that has switched to another protocol, on the terms of its route. It is logged when it has ended."""
         route = exchange.routed.route
+        assert route.http is not None  # noqa: S101 - it speaks HTTP
         side.transport.pauseProducing()
         side.transport.unregisterProducer()
         side.receiver = None
         record.is_http = False
-        self._timeouts.watch(record, route)
+        self._timeouts.watch_tunnel(record, route, route.http)
         self._recorder.count_rest_for(record, route.name)
         before = record.bytes_received, record.bytes_sent
 

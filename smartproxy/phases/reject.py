@@ -133,7 +133,8 @@ class RejectConnection:
         is_plain = of_route is not None and of_route.tls is None
         if channel_of(side.transport) is not None:
             protocol, is_plain = _inside(side), True
-        if is_plain and (http is not None or route is None) and refused.reason in _BY_ROUTE:
+        is_http = route is None or (http is not None and not http.only_requests)
+        if is_plain and is_http and refused.reason in _BY_ROUTE:
             protocol = ApplicationProtocol.HTTP  # whether or not its request was received yet
         if side.is_lost:
             return ""

@@ -18,11 +18,12 @@ routes:
     match: {ports: 80}
     action: {targets: {host: h, port: 1}}
 """
+BYTES = "action: {protocol: tcp, targets: {host: h, port: 1}}"
 
 
 class HttpEffectsTests(ExplainCase):
-    def ask_for(self, path: str) -> list[str]:
-        return self.ask(RULED, "--port", "80", "--host", "a.test", "--path", path)
+    def ask_for(self, path: str, text: str = RULED) -> list[str]:
+        return self.ask(text, "--port", "80", "--host", "a.test", "--path", path)
 
     def test_rules_are_shown_with_their_places(self) -> None:
         printed = self.ask_for("/users/7?v=2")
@@ -49,7 +50,16 @@ class HttpEffectsTests(ExplainCase):
         )
 
     def test_a_route_that_forwards_bytes_has_none(self) -> None:
-        printed = self.ask_for("/users/7?v=1")
+        text = RULED.replace("action: {targets: {host: h, port: 1}}", BYTES)
+        printed = self.ask_for("/users/7?v=1", text)
         self.assertEqual(printed[0], "route rest")
         self.assertIn("not users: query v: wants 2, has 1", printed)
         self.assertNotIn("request headers:", printed)
+
+    def test_a_request_is_read_where_another_route_is_chosen_by_requests(self) -> None:
+        printed = self.ask_for("/users/7?v=1")
+        self.assertEqual(printed[0], "route rest")
+        self.assertIn("  set X-Env: prod (defaults)", printed)
+        other = self.ask(RULED, "--port", "80")
+        self.assertEqual(other[0], "route rest")
+        self.assertNotIn("request headers:", other)

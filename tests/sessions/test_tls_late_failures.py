@@ -80,7 +80,7 @@ class LateFailureTests(TlsTestCase):
             self.settle()
             self.refusing()
             self.assertTrue(end.received.startswith(b"HTTP/1.1 502 "), (match, end.received))
-            self.assertTrue(end.ended)
+            self.assertEqual(end.ended, "domains" in match)  # where requests are read, another one may follow
             self.network.stop(self.proxy)
 
     def test_a_client_of_another_protocol_is_reset(self):

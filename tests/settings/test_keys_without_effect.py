@@ -89,6 +89,7 @@ class HttpTests(SynchronousTestCase):
             )
             for action in (f"{TO_HOST}, protocol: http", "type: redirect, to: 'https://{host}{path}'"):
                 self.assertEqual(warnings_of(written(top=top, action=action)), [])
+            self.assertEqual(warnings_of(written(top=top, match="ports: 80, path: /a")), [])
         self.assertEqual(warnings_of(written(top="defaults: {errorPages: {}}")), [])
 
     def test_keys_for_targets_of_an_answer_without_one_are_a_warning(self) -> None:

@@ -68,6 +68,7 @@ class HttpPlan:
     :ivar answer_rules: for those of answers, likewise.
     :ivar rewrite: ``None`` leaves line and Host as they are.
     :ivar error_pages: for answers of the proxy itself, by status.
+    :ivar only_requests: whether they hold for connections that begin with a request only; bytes of others are forwarded as they are.
     """
 
     request_timeout: float = 60.0
@@ -87,3 +88,4 @@ class HttpPlan:
     answer_rules: FieldRules | None = None
     rewrite: RewritePlan | None = None
     error_pages: Mapping[int, ErrorPage] = field(default_factory=dict, hash=False)
+    only_requests: bool = False

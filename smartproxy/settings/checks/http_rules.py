@@ -11,7 +11,7 @@ from smartproxy.http.templates import compiled
 from smartproxy.settings.checks.http import has_http_handler
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.compile.answers import may_answer
-from smartproxy.settings.compile.http import speaks_http
+from smartproxy.settings.compile.http import ports_by_request, speaks_after_request, speaks_http
 from smartproxy.settings.compile.http_rules import MessageKind, name_of, rules_in_force
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ _HOST: Final = "is set with rewrite.host"
 def problems(settings: Configuration, references: References) -> Iterator[Problem]:
     """What is wrong with the rules of each route that speaks or answers HTTP. Those of ``defaults`` are reported once."""
     found: dict[tuple[KeyPath, str], Problem] = {}
+    by_request = ports_by_request(settings)
     for index, route in enumerate(settings.routes):
-        if speaks_http(route.action) or may_answer(route.action) or has_http_handler(route, references):
+        may_speak = speaks_http(route.action) or speaks_after_request(route, by_request)
+        if may_speak or may_answer(route.action) or has_http_handler(route, references):
             for problem in _route(route, settings, ("routes", index, "action")):
                 found.setdefault((problem.path, problem.message), problem)
     yield from found.values()

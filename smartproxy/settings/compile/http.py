@@ -1,18 +1,26 @@
-"""Compiles the terms on which a route speaks HTTP."""
+"""Compiles the terms on which a route speaks HTTP.
+
+With ``protocol: auto`` it does so where its action uses HTTP. It also does where the choice between the routes of a port
+depends on requests, for connections that begin with one: a connection may be kept, and each of its requests has to be
+given its own route, with the lists of that.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from smartproxy.flow.signatures import serves
 from smartproxy.model.plan import HttpPlan
+from smartproxy.settings.compile.answers import may_answer
 from smartproxy.settings.compile.http_rules import header_rules, rewrite_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
 from smartproxy.wire.http_head import HeadLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from smartproxy.settings.compile.error_pages import ErrorPages
     from smartproxy.settings.tables.root import Configuration
@@ -30,16 +38,53 @@ def speaks_http(action: Action) -> bool:
     return action.protocol == "http" or not HTTP_KEYS.isdisjoint(action.model_fields_set)
 
 
+def ports_by_request(settings: Configuration) -> frozenset[int]:
+    """The ports at which a request decides which of several routes it has."""
+    asking = {span for route in settings.routes if route.enabled and _asks(route) for span in _spans(route)}
+    return frozenset(chain.from_iterable(asking))
+
+
+def _asks(route: Route) -> bool:
+    """Whether the head of a request decides if it is for ``route``."""
+    match, action = route.match, route.action
+    if match.path is not None or match.methods or match.headers or match.query:
+        return True
+    return bool(match.domains) and (speaks_http(action) or may_answer(action))
+
+
+def _spans(route: Route) -> Iterator[range]:
+    ports = route.match.ports
+    yield from map(units.ports, ports if isinstance(ports, list | tuple) else [ports])
+
+
+def speaks_after_request(route: Route, by_request: frozenset[int]) -> bool:
+    """Whether ``route`` speaks HTTP on connections that begin with a request, and only on these.
+
+    :param by_request: see :func:`ports_by_request`.
+    """
+    action = route.action
+    if action.type != "forward" or action.protocol != "auto" or speaks_http(action):
+        return False
+    return bool(by_request) and not all(map(by_request.isdisjoint, _spans(route)))
+
+
 def http_plan(
-    route: Route, settings: Configuration, pages: ErrorPages, answers: Callable[..., object] | None
+    route: Route,
+    settings: Configuration,
+    pages: ErrorPages,
+    answers: Callable[..., object] | None,
+    by_request: frozenset[int],
 ) -> HttpPlan | None:
     """The terms of ``route``; ``None`` where bytes are forwarded as they are, and where connections are served or blocked.
 
     :param answers: what answers its requests in this process.
+    :param by_request: see :func:`ports_by_request`.
     """
-    if not speaks_http(route.action) and (answers is None or route.action.type == "block"):
-        return None
-    return _terms(route, settings, pages)
+    if speaks_http(route.action) or (answers is not None and route.action.type != "block"):
+        return _terms(route, settings, pages)
+    if speaks_after_request(route, by_request):
+        return replace(_terms(route, settings, pages), only_requests=True)
+    return None
 
 
 def chosen_http_plan(

@@ -32,7 +32,7 @@ from smartproxy.settings.compile.answers import answers_to
 from smartproxy.settings.compile.cores import usable_cores
 from smartproxy.settings.compile.groups import GroupPlans
 from smartproxy.settings.compile.handlers import handler_of
-from smartproxy.settings.compile.http import chosen_http_plan, http_plan
+from smartproxy.settings.compile.http import chosen_http_plan, http_plan, ports_by_request
 from smartproxy.settings.compile.tls import termination, tls_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
@@ -64,9 +64,9 @@ def proxy_plan(settings: Configuration, references: References, valid: Validatio
     """
     addresses = references.addresses
     accept = settings.accept_proxy_protocol
-    groups = GroupPlans(settings, references, valid)
+    groups, by_request = GroupPlans(settings, references, valid), ports_by_request(settings)
     routes = tuple(
-        _route(settings, route, index, references, groups)
+        _route(settings, route, index, references, groups, by_request)
         for index, route in enumerate(settings.routes)
         if route.enabled
     )
@@ -116,7 +116,12 @@ _ACCEPT: dict[object, AcceptHeader] = {
 
 
 def _route(
-    settings: Configuration, route: Route, index: int, references: References, groups: GroupPlans
+    settings: Configuration,
+    route: Route,
+    index: int,
+    references: References,
+    groups: GroupPlans,
+    by_request: frozenset[int],
 ) -> RoutePlan:
     timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
@@ -142,7 +147,7 @@ def _route(
         stuck_detection=route.stuck_detection,
         carries_tls="mode" in action.tls.model_fields_set,
         silence=0.0 if route.silence is None else units.seconds(route.silence),
-        http=http_plan(route, settings, references.error_pages, answers),
+        http=http_plan(route, settings, references.error_pages, answers, by_request),
         chosen_http=chosen_http_plan(route, settings, references.error_pages, handler),
     )
 

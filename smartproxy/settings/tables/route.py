@@ -239,8 +239,8 @@ class Action(Balancing):
     """What happens to the client's TLS."""
     protocol: Literal["tcp", "http", "auto"] = "auto"
     """`tcp` relays bytes unchanged; `http` parses HTTP; `auto` is `http` where the action has `http`, `headers`,
-    `rewrite`, `forwardedHeaders` or `errorPages`; without them, the first request of a connection decides for all of it. For `handler`, `http`
-    gives a coroutine function each request, however its parameter is called."""
+    `rewrite`, `forwardedHeaders` or `errorPages`, and for connections that begin with a request where a route of the port is chosen
+    by requests (`path`, `methods`, `headers`, `query`). For `handler`, `http` gives a coroutine function each request, however its parameter is called."""
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level, for this route."""
     handler: HandlerReference | None = None

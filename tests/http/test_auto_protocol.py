@@ -1,0 +1,164 @@
+"""``protocol: auto``: HTTP is spoken where requests decide between the routes of a port, on connections that begin with one.
+
+The first request of a connection alone must not decide: a client could ask for what anyone may see, and then, on the same
+connection, for what another route refuses it.
+"""
+
+from __future__ import annotations
+
+from smartproxy import Route
+from tests.http.case import OK, SWITCHED, UPGRADE, parts
+from tests.on_network import NetworkTestCase
+from tests.sessions.tls_case import TlsTestCase
+
+HOSTS = {"api": "10.0.0.31", "rest": "10.0.0.32"}
+
+
+def forwarding(name, *, match=None, action=None, **more):
+    action = {"targets": [{"host": HOSTS[name], "port": 9000}], **(action or {})}
+    return Route(name=name, match={"ports": 80, **(match or {})}, action=action, **more)
+
+
+def asking(path, more=""):
+    return f"GET {path} HTTP/1.1\r\nHost: a.test\r\n{more}\r\n".encode()
+
+
+API = forwarding("api", match={"path": "/api/*"})
+REST = forwarding("rest")
+
+
+class AutoCase(NetworkTestCase):
+    def setUp(self):
+        super().setUp()
+        self.backends = {name: self.network.backend(host, 9000) for name, host in HOSTS.items()}
+
+    def seen_by(self, name):
+        """What the target of a route was sent on its last connection."""
+        return bytes(self.backends[name].connections[-1].received)
+
+    def ask(self, client, path, name):
+        """Ask for ``path`` on a connection that may be kept; the target of the route ``name`` answers."""
+        before = len(client.received)
+        client.write(asking(path))
+        self.network.settle()
+        self.assertIn(f"GET {path} HTTP/1.1\r\n".encode(), self.seen_by(name))
+        self.backends[name].connections[-1].write(OK)
+        self.network.settle()
+        self.assertEqual(parts(client.received[before:])[0], 200)
+
+
+class RoutesByRequestTests(AutoCase):
+    def test_each_request_of_a_connection_has_its_own_route(self):
+        for match in ({"path": "/api/*"}, {"query": {"v": "*"}}):
+            self.start(forwarding("api", match=match), REST)
+            client = self.connect()
+            for path, name in (("/", "rest"), ("/api/a?v=1", "api"), ("/b", "rest")):
+                self.ask(client, path, name)
+            self.assertIn(b"X-Forwarded-For: ", self.seen_by("rest"))
+            self.network.stop(self.proxy)
+
+    def test_a_later_request_is_refused_by_the_lists_of_its_own_route(self):
+        self.start(
+            forwarding("api", match={"path": "/api/*"}, security={"ip_block_list": ["0.0.0.0/0"]}), REST
+        )
+        client = self.connect()
+        self.ask(client, "/", "rest")
+        client.write(asking("/api/secret"))
+        self.network.settle()
+        self.assertIn(b"HTTP/1.1 403 ", client.received)
+        self.assertEqual(self.backends["api"].connections, [])
+
+    def test_a_later_request_meets_a_route_that_blocks(self):
+        self.start(Route(name="no", match={"ports": 80, "path": "/api/*"}, action={"type": "block"}), REST)
+        client = self.connect()
+        self.ask(client, "/", "rest")
+        client.write(asking("/api/secret"))
+        self.network.settle()
+        self.assertIn(b"HTTP/1.1 403 ", client.received)
+
+    def test_a_reload_finds_the_route_of_the_next_request(self):
+        self.start(API, REST)
+        client = self.connect()
+        self.ask(client, "/api/a", "api")
+        self.update(forwarding("api", match={"path": "/other"}), REST)
+        self.ask(client, "/api/a", "rest")
+
+    def test_names_of_a_route_that_speaks_http_count(self):
+        named = forwarding("api", match={"domains": ["api.test"]}, action={"protocol": "http"})
+        self.start(named, REST)
+        client = self.connect()
+        self.ask(client, "/", "rest")
+        client.write(asking("/").replace(b"a.test", b"api.test"))
+        self.network.settle()
+        self.assertIn(b"Host: api.test", self.seen_by("api"))
+
+    def test_an_upgraded_connection_has_the_timeout_of_tunnels(self):
+        self.start(API, forwarding("rest", inactivity_timeout="10s", keep_alive=False))
+        client = self.connect(said=UPGRADE)
+        self.backends["rest"].connections[-1].write(SWITCHED)
+        self.network.settle()
+        self.network.run(60)
+        client.write(b"frames")
+        self.network.settle()
+        self.assertTrue(self.seen_by("rest").endswith(b"frames"))
+        self.assertFalse(client.ended)
+
+
+class OtherBytesTests(AutoCase):
+    def test_what_is_no_request_is_forwarded_as_it_is(self):
+        self.start(API, forwarding("rest", inactivity_timeout="10s", keep_alive=False))
+        client = self.connect(said=b"SSH-2.0-client\r\n")
+        self.assertEqual(self.seen_by("rest"), b"SSH-2.0-client\r\n")
+        self.backends["rest"].connections[-1].write(b"SSH-2.0-server\r\n")
+        self.network.settle()
+        self.assertEqual(client.received, b"SSH-2.0-server\r\n")
+        self.network.run(30)
+        self.assertTrue(client.was_reset, "inactivityTimeout")
+
+    def test_http_2_is_forwarded_as_it_is(self):
+        self.start(API, REST)
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        self.connect(said=preface)
+        self.assertEqual(self.seen_by("rest"), preface)
+
+    def test_a_request_is_forwarded_as_it_is_where_none_is_asked_for(self):
+        for routes in (
+            (REST,),
+            (forwarding("rest", match={"domains": ["a.test"]}),),
+            (forwarding("api", match={"ports": 81, "path": "/api/*"}), REST),
+            (API, forwarding("rest", action={"protocol": "tcp"})),
+            (forwarding("api", match={"path": "/api/*"}, enabled=False), REST),
+        ):
+            self.start(*routes)
+            self.connect(said=asking("/"))
+            self.assertEqual(self.seen_by("rest"), asking("/"))
+            self.network.stop(self.proxy)
+
+    def test_a_refused_client_that_has_sent_nothing_is_not_answered(self):
+        """Whether it speaks HTTP is not known."""
+        self.start(API, forwarding("rest"), max_connections_per_ip=1)
+        self.connect(client=("192.0.2.7", 1))
+        self.assertEqual(self.connect(client=("192.0.2.7", 2)).received, b"")
+
+
+class WithinTlsTests(TlsTestCase):
+    def test_each_request_within_tls_has_its_own_route(self):
+        tls = {"mode": "terminate", "certificate": self.pem("a.example")}
+        backends = {name: self.network.backend(host, 9000) for name, host in HOSTS.items()}
+        routes = [
+            {
+                "name": name,
+                "match": {"ports": 443, **match},
+                "action": {"targets": [{"host": HOSTS[name], "port": 9000}], "tls": tls},
+            }
+            for name, match in (("api", {"path": "/api/*"}), ("rest", {}))
+        ]
+        self.start(*routes)
+        end = self.connect()
+        for path, name in (("/", "rest"), ("/api/a", "api")):
+            end.write(asking(path))
+            self.settle()
+            self.assertIn(f"GET {path} ".encode(), bytes(backends[name].connections[-1].received))
+            backends[name].connections[-1].write(OK)
+            self.settle()
+        self.assertEqual(end.received.count(b"200 OK"), 2)
