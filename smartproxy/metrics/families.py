@@ -175,8 +175,13 @@ def _handshakes(counters: Counters) -> Iterator[MetricFamily | HistogramFamily]:
 
 
 def _histograms(routes: list[tuple[str, RouteCounters]]) -> Iterator[HistogramFamily]:
-    # Ten thousand histograms are not looked at for the few routes that were used.
-    used = [(name, counted) for name, counted in routes if counted.opened or name == UNROUTED]
+    # Ten thousand histograms are not looked at for the few routes that were used: by a connection, or a request on one of
+    # another route.
+    used = [
+        (name, counted)
+        for name, counted in routes
+        if counted.opened or counted.requests is not None or name == UNROUTED
+    ]
     yield HistogramFamily(
         "smartproxy_upstream_dial_seconds", "How long connecting to a target took.",
         ((name, counted.dial_seconds) for name, counted in used if any(counted.dial_seconds.counts)),

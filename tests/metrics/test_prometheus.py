@@ -286,6 +286,15 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(counts, [1, 1, 2, 2, 3])
         self.assertEqual((seen[f"{name}_count", ("web",)], seen[f"{name}_sum", ("web",)]), (3, 45.0205))
 
+    def test_dials_for_requests_on_connections_of_other_routes_are_shown(self):
+        """Such a route has requests, and no connection that it was chosen for."""
+        control = FakeControl()
+        control.counters.route("api").of_requests().count("GET", 200, 0.25)
+        control.counters.route("api").dial_seconds.observe(0.125)
+        seen = scrape(control)
+        self.assertEqual(seen["smartproxy_upstream_dial_seconds_count", ("api",)], 1)
+        self.assertEqual(seen["smartproxy_connections_total", ("api",)], 0)
+
     def test_hostile_route_name_is_escaped(self):
         for accept in ("", OPENMETRICS):
             seen = scrape(busy(), accept)
