@@ -71,12 +71,12 @@ class Admit:
         :raises Refused: for the rate or number of its connections.
         """
         is_client = not announced.is_local
+        record.header = announced.header  # before: the access log has it of a refused client, too
         reason = self._limits.client(announced.client.host) if is_client else None
         if reason is not None:
             record.client = announced.client
             raise Refused(reason, self._limits.explain(reason, announced.client.host))
         self._counts.identify(record, announced.client, counts=is_client)
-        record.header = announced.header
         record.state = ConnectionState.DETECTING
 
     def admits(self, routed: Routed) -> bool:

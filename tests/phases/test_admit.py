@@ -82,6 +82,14 @@ class AdmitTests(SynchronousTestCase):
         self.assertEqual((record.client, record.identified), (CLIENT, False))
         self.assertEqual(self.registry.by_ip, {CLIENT.host: 1})
 
+    def test_record_of_a_refused_client_holds_the_header_version(self):
+        """Else the access log has an announced client, and says that no PROXY header announced it."""
+        admit = self.admit(connection_rate_per_minute=1)
+        self.connect(admit)
+        record = self.registry.open(ACCEPTED)
+        self.assertRaises(Refused, admit.client, record, announced(header=ProxyHeader(2)))
+        self.assertEqual((record.client, record.proxy_version), (CLIENT, 2))
+
     def test_new_client_is_refused_while_draining(self):
         self.assertIs(self.connect(self.admit(draining=True)), RejectReason.DRAINING)
 
