@@ -56,8 +56,8 @@ _COMMON_NAMES = (
     "id", "listener", "clientIp", "clientPort", "peerIp", "proxyProtocol", "proxyTlvs", "protocol", "tls", "sni", "tlsVersion",
     "cipher", "alpn", "clientCertificate", "keepAlive", "openedAt",
 )  # fmt: skip
-#: Characters of a path at most; a request line may have 64 KiB (:mod:`smartproxy.wire.http_head`), and a line of the log
-#: has to fit in an atomic write to a pipe.
+#: Characters of a path, a user agent or a referer at most; a head may have 64 KiB (:mod:`smartproxy.wire.http_head`), and a line
+#: of the log has to fit in an atomic write to a pipe.
 LONGEST_PATH: Final = 512
 #: Microseconds; to round a number and to find its shortest text costs four times as much.
 _SECONDS: Final = "%.6f"
@@ -181,7 +181,7 @@ def exchange_values(
         text(exchange.id),
         text(head.method) if head.method else unknown,  # of a malformed head that has none
         unknown if head.host is None else text(head.host),
-        text(head.path[:LONGEST_PATH]) if head.path else unknown,
+        _bounded(head.path, text) if head.path else unknown,
         unknown if exchange.status is None else exchange.status,
         exchange.request_bytes,
         exchange.response_bytes,
@@ -191,8 +191,8 @@ def exchange_values(
         unknown if target is None else text(str(target)),
         exchange.attempts,
         BOOLEANS[exchange.is_reused],
-        text(user_agent[0][:LONGEST_PATH]) if user_agent else unknown,
-        text(referer[0][:LONGEST_PATH]) if referer else unknown,
+        _bounded(user_agent[0], text) if user_agent else unknown,
+        _bounded(referer[0], text) if referer else unknown,
         text(exchange.detail) if exchange.detail else unknown,
         record.bytes_received,
         record.bytes_sent,
@@ -200,3 +200,16 @@ def exchange_values(
         unknown if record.relay is None else text(record.relay),
         common,
     )
+
+
+def _bounded(value: str, text: Callable[[str], str]) -> str:
+    """The beginning of ``value`` as ``text`` writes it, in at most :data:`LONGEST_PATH` characters and two quotes.
+
+    An escape takes up to six characters, and the client chooses what is escaped.
+    """
+    begin = value[:LONGEST_PATH]
+    written = text(begin)
+    while len(written) > LONGEST_PATH + 2:
+        begin = begin[: len(begin) * LONGEST_PATH // len(written)]
+        written = text(begin)
+    return written

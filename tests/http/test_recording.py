@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 from pathlib import Path
 
 from smartproxy.admin import views
@@ -151,9 +152,12 @@ class AccessLogTests(HttpCase):
         self.start(http_route(), access_log={"path": self.path})
 
     def lines(self):
+        return [json.loads(line) for line in self.written()]
+
+    def written(self):
         self.network.run(1)
         self.proxy._runtime.accounting.close_log()
-        return [json.loads(line) for line in Path(self.path).read_text().splitlines()]
+        return Path(self.path).read_text().splitlines()
 
     def test_each_exchange_has_a_line_and_their_connection_has_none(self):
         client = self.connect()
@@ -237,6 +241,18 @@ class AccessLogTests(HttpCase):
         )
         self.assertEqual((line["requestBytes"], line["responseBytes"]), (len(request), len(client.received)))
         self.assertEqual((line["target"], line["attempts"], line["reused"]), (None, 0, False))
+
+    def test_a_line_fits_in_a_write_to_a_pipe_whatever_a_client_sends(self):
+        """A longer one is dropped, so a client could keep its requests out of the log."""
+        path, other, quotes = b'/"' + b"\\" * 800, b"\xff" * 800, b'"' * 800
+        for agent, referer in ((other, other), (quotes, b"x" * 300 + other), (b"x" * 512, b"")):
+            fields = b"User-Agent: %b\r\nReferer: %b\r\n\r\n" % (agent, referer)
+            self.exchange(self.connect(), GET[:-2].replace(b"/", path, 1) + fields)
+        self.assertLess(max(map(len, self.written())), select.PIPE_BUF)
+        hostile, _, plain = self.lines()
+        self.assertEqual(hostile["userAgent"], "\xff" * 85)
+        self.assertTrue(path.startswith(hostile["path"].encode()))
+        self.assertEqual(plain["userAgent"], "x" * 512)
 
     def test_relay_is_that_of_each_exchange(self):
         """``splice`` where a body or a tunnel was moved by the kernel, and null for all others."""
