@@ -68,12 +68,13 @@ class Exchange:
     :ivar params: see :func:`smartproxy.http.templates.captured`; ``None`` until they are asked for.
     :ivar rewritten: the target that is sent on, where the route rewrites it; else empty.
     :ivar detail: why there is no answer of a target, in words; empty where there is one.
+    :ivar tunnel_from: bytes that its connection had received and sent when it became a tunnel; ``None`` while it is none.
     """
 
     __slots__ = (
         "answered_at", "attempts", "began_at", "detail", "dial_seconds", "framing", "head", "header", "id", "is_over", "is_reused",
         "is_trusted", "member", "params", "record", "request_bytes", "requests", "response_bytes", "rewritten",
-        "routed", "status", "target", "terms",
+        "routed", "status", "target", "terms", "tunnel_from",
     )  # fmt: skip
 
     def __init__(
@@ -109,8 +110,24 @@ class Exchange:
         self.attempts = 0
         self.dial_seconds: float | None = None
         self.member: Any = None
+        self.tunnel_from: tuple[int, int] | None = None
 
     @property
     def is_counted(self) -> bool:
         """Whether it counts for its route: it has one of its own."""
         return self.requests is not None
+
+    def unsettled(self) -> tuple[int, int]:
+        """Bytes received and sent that are not in those of :attr:`member` yet.
+
+        None of a request that may be sent again, to another target: the bytes of a target only increase.
+        """
+        if self.status == SWITCHED:
+            return (0, 0) if self.tunnel_from is None else self.moved_since(self.tunnel_from)
+        may_repeat = self.is_reused and self.answered_at is None
+        return (0, 0) if may_repeat else (self.request_bytes, self.response_bytes)
+
+    def moved_since(self, before: tuple[int, int]) -> tuple[int, int]:
+        """Bytes that its connection has received and sent since it had ``before``."""
+        record = self.record
+        return record.bytes_received - before[0], record.bytes_sent - before[1]

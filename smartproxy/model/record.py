@@ -94,6 +94,9 @@ class RequestUnderWay(Protocol):
     routed: facts.Routed
     member: Any
 
+    def unsettled(self) -> tuple[int, int]:
+        """Bytes received and sent that are not in those of its member yet."""
+
 
 class ConnectionRecord:
     """The current state of one live connection.
@@ -191,6 +194,10 @@ class ConnectionRecord:
     def member_in_use(self) -> object:
         """The member of a target group that it is connected to now, by itself or for a request; ``None`` without one."""
         return self.member if self.exchange is None else self.exchange.member
+
+    def unsettled(self) -> tuple[int, int]:
+        """Bytes received and sent that are not in those of :attr:`member_in_use` yet."""
+        return (self.bytes_received, self.bytes_sent) if self.exchange is None else self.exchange.unsettled()
 
     def link(self, owner: Owner, relay: RelayKind | None = None) -> None:
         """Store what moves the connection's bytes from now on."""

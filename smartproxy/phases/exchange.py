@@ -314,10 +314,11 @@ class ExchangeHttp:
         record.is_http = False
         self._timeouts.watch_tunnel(record, route, route.http)
         self._recorder.count_rest_for(record, route.name)
-        before = record.bytes_received, record.bytes_sent
+        before = exchange.tunnel_from = record.bytes_received, record.bytes_sent
 
         def ended(reason: CloseReason) -> CloseReason:
-            received, sent = record.bytes_received - before[0], record.bytes_sent - before[1]
+            received, sent = exchange.moved_since(before)
+            exchange.tunnel_from = None
             if isinstance(linked, Connected):
                 linked.release(received, sent)
                 linked.on_closed()

@@ -235,9 +235,10 @@ class TargetGroups:
         """The bytes of live connections by member."""
         moved: dict[object, tuple[int, int]] = {}
         for record in self._live.values():
-            if record.member is not None:
-                received, sent = moved.get(record.member, (0, 0))
-                moved[record.member] = received + record.bytes_received, sent + record.bytes_sent
+            member = record.member_in_use
+            if member is not None:
+                (received, sent), more = moved.get(member, (0, 0)), record.unsettled()
+                moved[member] = received + more[0], sent + more[1]
         return moved
 
 

@@ -75,6 +75,51 @@ class MetricsTests(HttpCase):
         self.network.settle()
         self.assert_shown('smartproxy_http_upgrades_active{route="web"} 0')
 
+    def assert_moved_by_target(self, received, sent):
+        target = '{group="web",target="10.0.0.5:9000"}'
+        shown = [line for line in self.page().splitlines() if f"_bytes_total{target}" in line]
+        received, sent = f"received_bytes_total{target} {received}", f"sent_bytes_total{target} {sent}"
+        self.assertEqual(shown, [f"smartproxy_target_{received}", f"smartproxy_target_{sent}"])
+
+    def test_bytes_of_a_target_grow_while_a_tunnel_lives(self):
+        """Else an hour of a WebSocket is a rate of 0, and then a peak."""
+        client = self.connect()
+        self.exchange(client)
+        client.write(UPGRADE)
+        self.network.settle()
+        self.answer(SWITCHED)
+        received, sent = len(GET + UPGRADE), len(OK + SWITCHED)
+        self.assert_moved_by_target(received, sent)
+        client.write(b"abc")
+        self.network.settle()
+        self.answer(b"12345")
+        self.assert_moved_by_target(received + 3, sent + 5)
+        client.rst()
+        self.network.run(1)
+        self.assert_moved_by_target(received + 3, sent + 5)
+
+    def test_bytes_of_a_target_grow_while_it_answers(self):
+        client = self.connect()
+        self.exchange(client)
+        client.write(GET)
+        self.network.settle()
+        self.answer(OK[:-1])
+        self.assert_moved_by_target(2 * len(GET), 2 * len(OK) - 1)
+        self.answer(OK[-1:])
+        self.assert_moved_by_target(2 * len(GET), 2 * len(OK))
+
+    def test_bytes_of_a_request_that_is_sent_again_count_for_its_last_target(self):
+        client = self.connect()
+        self.exchange(client)
+        client.write(GET)
+        self.network.settle()
+        self.assert_moved_by_target(len(GET), len(OK))  # it may be sent again
+        self.backend.connections[0].rst()
+        self.network.settle()
+        self.assert_moved_by_target(2 * len(GET), len(OK))
+        self.answer()
+        self.assert_moved_by_target(2 * len(GET), 2 * len(OK))
+
     def test_connections_to_targets_are_idle_or_active(self):
         self.assertNotIn("smartproxy_http_pool_connections{", self.page())
         for client in (self.connect(), self.connect()):
