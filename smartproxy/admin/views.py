@@ -77,7 +77,7 @@ def metrics(shown: IMetrics, counters: Counters) -> dict[str, object]:
             "byIP": dict(busiest),
             "topIPs": [{"ip": ip, "connections": count} for ip, count in busiest[:TOP_IPS]],
         },
-        "throughput": _throughput(shown.throughput),
+        "throughput": _throughput(shown.throughput, [ip for ip, _ in busiest[:TOP_IPS]]),
         "totals": {
             "bytesReceived": moved.bytes_received,
             "bytesSent": moved.bytes_sent,
@@ -97,14 +97,17 @@ def rate(measured: Rate) -> dict[str, float]:
     return {"in": round(measured.in_, 1), "out": round(measured.out, 1)}
 
 
-def _throughput(shown: Throughput | NoThroughput) -> dict[str, object]:
-    fastest = nlargest(BY_IP, shown.by_ip().items(), key=lambda client: sum(client[1]))
+def _throughput(shown: Throughput | NoThroughput, most_connected: list[str]) -> dict[str, object]:
+    """The rates: of clients the highest ones, and those of ``most_connected``, which may be low."""
+    rates = shown.by_ip()
+    by_ip = dict(nlargest(BY_IP, rates.items(), key=lambda client: sum(client[1])))
+    by_ip.update((ip, rates[ip]) for ip in most_connected if ip in rates)
     return {
         "instant": rate(shown.instant()),
         "recent": rate(shown.recent()),
         "average": rate(shown.average()),
         "byRoute": {name: rate(measured) for name, measured in shown.by_route().items()},
-        "byIP": {ip: rate(measured) for ip, measured in fastest},
+        "byIP": {ip: rate(measured) for ip, measured in by_ip.items()},
     }
 
 

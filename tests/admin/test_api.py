@@ -289,12 +289,17 @@ class ThroughputTests(SynchronousTestCase):
                 for path in ("throughput?window=", "throughput/history?seconds="):
                     self.assertEqual(self.listener.get(f"/api/v1/{path}{written}").status, 400)
 
-    def test_only_the_clients_with_highest_rates_are_listed(self):
+    def test_clients_with_most_connections_have_a_rate_however_low(self):
+        """Else they would look idle in ``smartproxy top``. Of others, only those with the highest rates are listed."""
         for number in range(150):
             self.control.connect(f"10.0.0.{number}", received=number)
-        shown = self.listener.get("/api/v1/metrics").json()["throughput"]["byIP"]
-        self.assertEqual((len(shown), next(iter(shown))), (100, "192.0.2.7"))
-        self.assertNotIn("10.0.0.3", shown)
+        self.control.connect("10.0.0.30")
+        shown = self.listener.get("/api/v1/metrics").json()
+        self.assertEqual(shown["connections"]["topIPs"][0], {"ip": "10.0.0.30", "connections": 2})
+        rates = shown["throughput"]["byIP"]
+        self.assertEqual((len(rates), next(iter(rates))), (109, "192.0.2.7"))
+        self.assertEqual(rates["10.0.0.30"], {"in": 30.0, "out": 0.0})
+        self.assertNotIn("10.0.0.31", rates)
 
 
 class RoutesTests(SynchronousTestCase):
