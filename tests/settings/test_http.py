@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy import Route
 from smartproxy.errors import ConfigurationError
 from smartproxy.model.plan import HttpPlan
 from smartproxy.settings import Settings
+from smartproxy.settings.compile.http import ports_by_request, speaks_after_request
 
 TARGET = "targets: [{host: 10.0.0.1, port: 80}]"
 PASSES = "cannot be read as HTTP: the route passes TLS through; it needs tls.mode terminate"
@@ -122,3 +125,19 @@ class HttpSettingsTests(SynchronousTestCase):
         self.assertEqual(
             terms, HttpPlan(request_timeout=5.0, max_body=2 << 20, most_idle=9, idle_timeout=3.0)
         )
+
+
+class PortsByRequestTests(SynchronousTestCase):
+    def test_thousands_of_routes_on_ranges_of_ports_take_linear_time(self):
+        action = {"targets": [{"host": "10.0.0.1", "port": 80}]}
+        asking = [
+            Route(name=f"p{n}", match={"ports": f"{30000 + n}-{40000 + n}", "path": "/x"}, action=action)
+            for n in range(3000)
+        ]
+        others = [Route(name=f"d{n}", match={"ports": "10000-19999"}, action=action) for n in range(3000)]
+        settings = Settings(routes=[*asking, *others])
+        began = time.process_time()
+        by_request = ports_by_request(settings)
+        speaking = [route.name for route in settings.routes if speaks_after_request(route, by_request)]
+        self.assertLess(time.process_time() - began, 0.7)
+        self.assertEqual(speaking, [route.name for route in asking])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from smartproxy.flow.signatures import serves
 from smartproxy.model.plan import HttpPlan
@@ -20,12 +20,15 @@ from smartproxy.settings.tables.base import inherited
 from smartproxy.wire.http_head import HeadLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from smartproxy.settings.compile.error_pages import ErrorPages
     from smartproxy.settings.tables.root import Configuration
     from smartproxy.settings.tables.route import Action, Route
 
+
+#: Port numbers, with 0.
+_ALL_PORTS: Final = 65536
 
 #: Keys of an action that have a meaning for HTTP only.
 HTTP_KEYS = frozenset({"error_pages", "http", "forwarded_headers", "headers", "rewrite"})
@@ -38,10 +41,18 @@ def speaks_http(action: Action) -> bool:
     return action.protocol == "http" or not HTTP_KEYS.isdisjoint(action.model_fields_set)
 
 
-def ports_by_request(settings: Configuration) -> frozenset[int]:
-    """The ports at which a request decides which of several routes it has."""
-    asking = {span for route in settings.routes if route.enabled and _asks(route) for span in _spans(route)}
-    return frozenset(chain.from_iterable(asking))
+def ports_by_request(settings: Configuration) -> bytes:
+    """The ports at which a request decides which of several routes it has: by port, 1 where it does. Empty where there are none."""
+    asking = [route for route in settings.routes if route.enabled and _asks(route)]
+    return bytes(_ports_of(asking)) if asking else b""
+
+
+def _ports_of(routes: Iterable[Route]) -> bytearray:
+    """By port, 1 where one of ``routes`` listens. Thousands may have ranges of thousands: no port is looked at by itself."""
+    found = bytearray(_ALL_PORTS)
+    for ports in chain.from_iterable(map(_spans, routes)):
+        found[ports.start : ports.stop] = b"\1" * len(ports)
+    return found
 
 
 def _asks(route: Route) -> bool:
@@ -57,7 +68,7 @@ def _spans(route: Route) -> Iterator[range]:
     yield from map(units.ports, ports if isinstance(ports, list | tuple) else [ports])
 
 
-def speaks_after_request(route: Route, by_request: frozenset[int]) -> bool:
+def speaks_after_request(route: Route, by_request: bytes) -> bool:
     """Whether ``route`` speaks HTTP on connections that begin with a request, and only on these.
 
     :param by_request: see :func:`ports_by_request`.
@@ -65,7 +76,7 @@ def speaks_after_request(route: Route, by_request: frozenset[int]) -> bool:
     action = route.action
     if action.type != "forward" or action.protocol != "auto" or speaks_http(action):
         return False
-    return bool(by_request) and not all(map(by_request.isdisjoint, _spans(route)))
+    return any(by_request.find(1, ports.start, ports.stop) >= 0 for ports in _spans(route))
 
 
 def http_plan(
@@ -73,7 +84,7 @@ def http_plan(
     settings: Configuration,
     pages: ErrorPages,
     answers: Callable[..., object] | None,
-    by_request: frozenset[int],
+    by_request: bytes,
 ) -> HttpPlan | None:
     """The terms of ``route``; ``None`` where bytes are forwarded as they are, and where connections are served or blocked.
 

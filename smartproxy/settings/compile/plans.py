@@ -121,7 +121,7 @@ def _route(
     index: int,
     references: References,
     groups: GroupPlans,
-    by_request: frozenset[int],
+    by_request: bytes,
 ) -> RoutePlan:
     timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
