@@ -65,6 +65,6 @@ def carried_over(
     if former.tls is not None:
         route = finder.outside(detected)
     terms, wanted = (None if one is None or one.tls is None else one.tls.terms for one in (route, former))
-    if route is None or route.http is None or terms != wanted:
+    if route is None or route.http is None or terms != wanted or not route.http.holds_at(detected.port):
         return None
     return Routed(detected, route)

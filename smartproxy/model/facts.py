@@ -152,9 +152,11 @@ class Routed(NamedTuple):
 
     @property
     def speaks_http(self) -> bool:
-        """Whether the connection is one of HTTP: on some routes only if it begins with a request."""
+        """Whether the connection is one of HTTP: on some routes only if it begins with a request, and not at all ports."""
         terms = self.route.http
-        return terms is not None and (not terms.only_requests or self.detected.request is not None)
+        if terms is None or terms.request_ports is None:
+            return terms is not None
+        return self.detected.request is not None and terms.holds_at(self.detected.port)
 
 
 def agreed(secured: TlsFacts | None) -> dict[str, object]:

@@ -133,7 +133,7 @@ class RejectConnection:
         is_plain = of_route is not None and of_route.tls is None
         if channel_of(side.transport) is not None:
             protocol, is_plain = _inside(side), True
-        is_http = route is None or (http is not None and not http.only_requests)
+        is_http = route is None or (http is not None and http.request_ports is None)
         if is_plain and is_http and refused.reason in _BY_ROUTE:
             protocol = ApplicationProtocol.HTTP  # whether or not its request was received yet
         if side.is_lost:

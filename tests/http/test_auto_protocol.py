@@ -23,6 +23,14 @@ def asking(path, more=""):
     return f"GET {path} HTTP/1.1\r\nHost: a.test\r\n{more}\r\n".encode()
 
 
+async def answering(exchange):
+    await exchange.respond(200, body=b"answered")
+
+
+def choosing(facts):
+    return answering
+
+
 API = forwarding("api", match={"path": "/api/*"})
 REST = forwarding("rest")
 
@@ -91,6 +99,61 @@ class RoutesByRequestTests(AutoCase):
         client.write(asking("/").replace(b"a.test", b"api.test"))
         self.network.settle()
         self.assertIn(b"Host: api.test", self.seen_by("api"))
+
+    def test_names_count_where_another_route_speaks_http(self):
+        named = forwarding("api", match={"domains": ["api.test"]})
+        respond = {"type": "respond", "response": {"status": 200, "body": "rest"}}
+        for rest in (
+            forwarding("rest", action={"protocol": "http"}),
+            Route(name="rest", match={"ports": 80}, action=respond),
+            Route(name="rest", match={"ports": 80}, action={"type": "handler", "handler": answering}),
+            Route(name="rest", match={"ports": 80}, action={"type": "handler", "handler": choosing}),
+        ):
+            self.start(named, rest)
+            client = self.connect(said=asking("/"))
+            if self.backends["rest"].connections:
+                self.backends["rest"].connections[-1].write(OK)
+            client.write(asking("/named").replace(b"a.test", b"api.test"))
+            self.network.settle()
+            self.assertIn(b"GET /named ", self.seen_by("api"), rest.action)
+            self.network.stop(self.proxy)
+
+    def test_a_later_request_meets_a_handler_by_its_name(self):
+        match = {"ports": 80, "domains": ["api.test"]}
+        self.start(Route(name="h", match=match, action={"type": "handler", "handler": answering}), REST)
+        client = self.connect()
+        self.ask(client, "/", "rest")
+        client.write(asking("/").replace(b"a.test", b"api.test"))
+        self.network.settle()
+        self.assertTrue(client.received.endswith(b"answered"))
+
+    def test_a_later_request_meets_a_route_that_blocks_its_name(self):
+        match = {"ports": 80, "domains": ["no.test"]}
+        self.start(Route(name="no", match=match, action={"type": "block"}), REST)
+        client = self.connect()
+        self.ask(client, "/", "rest")
+        client.write(asking("/").replace(b"a.test", b"no.test"))
+        self.network.settle()
+        self.assertIn(b"HTTP/1.1 403 ", client.received)
+
+    def test_each_port_of_a_route_counts_by_itself(self):
+        named = forwarding("api", match={"domains": ["api.test"]})
+        asked = Route(name="asked", match={"ports": 81, "path": "/x"}, action={"type": "block"})
+        self.start(named, asked, forwarding("rest", match={"ports": "80-81"}))
+        self.connect(80, asking("/"))
+        self.assertEqual(self.seen_by("rest"), asking("/"))
+        self.connect(81, asking("/"))
+        self.assertIn(b"X-Forwarded-For", self.seen_by("rest"))
+
+    def test_a_reload_after_which_only_another_port_counts_ends_the_connection(self):
+        rest = forwarding("rest", match={"ports": "80-81"})
+        asked = Route(name="asked", match={"ports": 81, "path": "/x"}, action={"type": "block"})
+        self.start(API, asked, rest)
+        client = self.connect()
+        self.ask(client, "/", "rest")
+        self.update(asked, rest)
+        self.ask(client, "/", "rest")
+        self.assertTrue(client.ended)
 
     def test_an_upgraded_connection_has_the_timeout_of_tunnels(self):
         self.start(API, forwarding("rest", inactivity_timeout="10s", keep_alive=False))

@@ -11,6 +11,7 @@ from smartproxy import Route
 from smartproxy.errors import ConfigurationError
 from smartproxy.model.plan import HttpPlan
 from smartproxy.settings import Settings
+from smartproxy.settings.compile.handlers import Handlers
 from smartproxy.settings.compile.http import ports_by_request, speaks_after_request
 
 TARGET = "targets: [{host: 10.0.0.1, port: 80}]"
@@ -137,7 +138,7 @@ class PortsByRequestTests(SynchronousTestCase):
         others = [Route(name=f"d{n}", match={"ports": "10000-19999"}, action=action) for n in range(3000)]
         settings = Settings(routes=[*asking, *others])
         began = time.process_time()
-        by_request = ports_by_request(settings)
+        by_request = ports_by_request(settings, Handlers(Path()))
         speaking = [route.name for route in settings.routes if speaks_after_request(route, by_request)]
         self.assertLess(time.process_time() - began, 0.7)
         self.assertEqual(speaking, [route.name for route in asking])

@@ -68,7 +68,8 @@ class HttpPlan:
     :ivar answer_rules: for those of answers, likewise.
     :ivar rewrite: ``None`` leaves line and Host as they are.
     :ivar error_pages: for answers of the proxy itself, by status.
-    :ivar only_requests: whether they hold for connections that begin with a request only; bytes of others are forwarded as they are.
+    :ivar request_ports: where it is not ``None``, they hold for connections that begin with a request only, and only at these ports: by
+        port, 1 where they do. Bytes of others are forwarded as they are.
     """
 
     request_timeout: float = 60.0
@@ -88,4 +89,8 @@ class HttpPlan:
     answer_rules: FieldRules | None = None
     rewrite: RewritePlan | None = None
     error_pages: Mapping[int, ErrorPage] = field(default_factory=dict, hash=False)
-    only_requests: bool = False
+    request_ports: bytes | None = field(default=None, repr=False)
+
+    def holds_at(self, port: int) -> bool:
+        """Whether they hold at ``port``, for connections that begin with a request."""
+        return self.request_ports is None or self.request_ports[port] == 1

@@ -32,7 +32,7 @@ _HOST: Final = "is set with rewrite.host"
 def problems(settings: Configuration, references: References) -> Iterator[Problem]:
     """What is wrong with the rules of each route that speaks or answers HTTP. Those of ``defaults`` are reported once."""
     found: dict[tuple[KeyPath, str], Problem] = {}
-    by_request = ports_by_request(settings)
+    by_request = ports_by_request(settings, references.handlers)
     for index, route in enumerate(settings.routes):
         may_speak = speaks_http(route.action) or speaks_after_request(route, by_request)
         if may_speak or may_answer(route.action) or has_http_handler(route, references):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from smartproxy.settings.checks.problems import Problem
 from smartproxy.settings.compile.answers import may_answer
-from smartproxy.settings.compile.http import ports_by_request, speaks_http
+from smartproxy.settings.compile.http import asks, speaks_http
 from smartproxy.settings.tables.base import file_key
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ _OF_TARGETS: Final = ("retries", "pool")
 def warnings(settings: Configuration) -> Iterator[Problem]:
     """Everything about keys of HTTP."""
     enabled = [(index, route.action) for index, route in enumerate(settings.routes) if route.enabled]
-    by_request = ports_by_request(settings)
-    if not by_request and not any(_may_speak(action) for _, action in enabled):
+    is_by_request = any(route.enabled and asks(route) for route in settings.routes)
+    if not is_by_request and not any(_may_speak(action) for _, action in enabled):
         for name in _OF_DEFAULTS:
             if name in settings.defaults.model_fields_set:
                 message = 'has no effect: no route speaks HTTP; write "protocol: http" in the action of those it is for'

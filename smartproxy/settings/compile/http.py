@@ -3,6 +3,9 @@
 With ``protocol: auto`` it does so where its action uses HTTP. It also does where the choice between the routes of a port
 depends on requests, for connections that begin with one: a connection may be kept, and each of its requests has to be
 given its own route, with the lists of that.
+
+Where a route speaks HTTP in any case, names decide between routes for each request, too: a connection that it has kept may ask for
+the name of another one. Where none does, the first name decides for the connection, as SNI does.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from smartproxy.flow.signatures import serves
 from smartproxy.model.plan import HttpPlan
 from smartproxy.settings.compile.answers import may_answer
+from smartproxy.settings.compile.handlers import answers_by_handler
 from smartproxy.settings.compile.http_rules import header_rules, rewrite_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from smartproxy.settings.compile.error_pages import ErrorPages
+    from smartproxy.settings.compile.handlers import Handlers
     from smartproxy.settings.tables.root import Configuration
     from smartproxy.settings.tables.route import Action, Route
 
@@ -41,26 +46,41 @@ def speaks_http(action: Action) -> bool:
     return action.protocol == "http" or not HTTP_KEYS.isdisjoint(action.model_fields_set)
 
 
-def ports_by_request(settings: Configuration) -> bytes:
+def ports_by_request(settings: Configuration, handlers: Handlers) -> bytes:
     """The ports at which a request decides which of several routes it has: by port, 1 where it does. Empty where there are none."""
-    asking = [route for route in settings.routes if route.enabled and _asks(route)]
-    return bytes(_ports_of(asking)) if asking else b""
+    routes = [route for route in settings.routes if route.enabled]
+    named = _ports_of(route for route in routes if route.match.domains)
+    speaking = _ports_of(route for route in routes if _speaks(route.action, handlers))
+    found = _ports_of(filter(asks, routes)) | (named & speaking)
+    return found.to_bytes(_ALL_PORTS) if found else b""
 
 
-def _ports_of(routes: Iterable[Route]) -> bytearray:
-    """By port, 1 where one of ``routes`` listens. Thousands may have ranges of thousands: no port is looked at by itself."""
+def _ports_of(routes: Iterable[Route]) -> int:
+    """The ports of ``routes`` as a number with a byte for each. Thousands may have ranges of thousands: none is looked at by itself."""
     found = bytearray(_ALL_PORTS)
     for ports in chain.from_iterable(map(_spans, routes)):
         found[ports.start : ports.stop] = b"\1" * len(ports)
-    return found
+    return int.from_bytes(found)
 
 
-def _asks(route: Route) -> bool:
-    """Whether the head of a request decides if it is for ``route``."""
-    match, action = route.match, route.action
+def asks(route: Route) -> bool:
+    """Whether the head of a request decides if it is for ``route``, whatever other routes there are."""
+    match = route.match
     if match.path is not None or match.methods or match.headers or match.query:
         return True
-    return bool(match.domains) and (speaks_http(action) or may_answer(action))
+    return bool(match.domains) and route.action.type == "block"
+
+
+def _speaks(action: Action, handlers: Handlers) -> bool:
+    """Whether connections that an action has are kept for further requests."""
+    if action.type != "handler" or action.handler is None:
+        return speaks_http(action) or may_answer(action)
+    try:
+        return answers_by_handler(action, handlers) is not None or not serves(
+            handlers.resolve(action.handler)
+        )
+    except ValueError:
+        return False  # reported with the handler
 
 
 def _spans(route: Route) -> Iterator[range]:
@@ -94,7 +114,7 @@ def http_plan(
     if speaks_http(route.action) or (answers is not None and route.action.type != "block"):
         return _terms(route, settings, pages)
     if speaks_after_request(route, by_request):
-        return replace(_terms(route, settings, pages), only_requests=True)
+        return replace(_terms(route, settings, pages), request_ports=by_request)
     return None
 
 

@@ -64,7 +64,8 @@ def proxy_plan(settings: Configuration, references: References, valid: Validatio
     """
     addresses = references.addresses
     accept = settings.accept_proxy_protocol
-    groups, by_request = GroupPlans(settings, references, valid), ports_by_request(settings)
+    groups = GroupPlans(settings, references, valid)
+    by_request = ports_by_request(settings, references.handlers)
     routes = tuple(
         _route(settings, route, index, references, groups, by_request)
         for index, route in enumerate(settings.routes)
