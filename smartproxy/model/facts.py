@@ -102,6 +102,7 @@ class Detected(NamedTuple):
         requests for TLS.
     :ivar silent: whether the client has sent nothing for the time after which a route takes silent clients (``silence``).
     :ivar start_tls: whether the client requested TLS first, as PostgreSQL clients do, and was told to go on.
+    :ivar malformed: whether the first bytes are a request whose head is malformed or too large. ``protocol`` is that of other bytes then.
     :ivar local: the address that a TLS client without SNI connected to, where the domains of some route are addresses.
     """
 
@@ -114,6 +115,7 @@ class Detected(NamedTuple):
     cancel: bool = False
     silent: bool = False
     local: str | None = None
+    malformed: bool = False
 
     @property
     def domain(self) -> str | None:
@@ -156,7 +158,9 @@ class Routed(NamedTuple):
         terms = self.route.http
         if terms is None or terms.request_ports is None:
             return terms is not None
-        return self.detected.request is not None and terms.holds_at(self.detected.port)
+        # A malformed request is refused: forwarded as it is, a target might read it as one for another route.
+        begins_with_request = self.detected.request is not None or self.detected.malformed
+        return begins_with_request and terms.holds_at(self.detected.port)
 
 
 def agreed(secured: TlsFacts | None) -> dict[str, object]:

@@ -77,7 +77,7 @@ class LookInside:
             await self._forward_cancel(record, side, detected, routed.route)
         if routes is None:
             return Routed(detected, routed.route)
-        detected = detected._replace(protocol=seen.protocol, request=seen.request)
+        detected = detected._replace(protocol=seen.protocol, request=seen.request, malformed=seen.malformed)
         record.note_names(detected)
         if record.host not in (None, detected.domain):
             self._check_host(routed, record.host)

@@ -55,6 +55,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 # What counts as the beginning of a request. The methods of RFC 9110, 9 and RFC 5789 are recognised by name;
 # another word in capitals must be followed by a path, because "EHLO example" (SMTP) is not HTTP.
 _BEGINS = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH) |[A-Z][A-Z-]{0,15} /")
+# A head that cannot be parsed is one of HTTP all the same, unless its first line is none, or names another protocol (RTSP, ICE).
+_RESEMBLES = re.compile(rb"\S++ (?:/|https?:|\S++ HTTP/)", re.IGNORECASE)
+_ANOTHER = re.compile(rb"\S++ \S++ (?!HTTP/)[A-Z]++/[0-9]")
 _MAY_BEGIN = re.compile(rb"(?:[A-Z][A-Z-]{0,15} ?)?\Z")
 _LONGEST_BEGIN = 18
 
@@ -118,6 +121,11 @@ def begins_request(data: bytes | bytearray | memoryview) -> bool | None:
     if _BEGINS.match(begin):
         return True
     return None if _MAY_BEGIN.match(begin) else False
+
+
+def resembles_request(data: bytes | bytearray | memoryview) -> bool:
+    """Whether a malformed head is a request that a lenient server might read, and not another protocol with words like GET."""
+    return _RESEMBLES.match(data) is not None and _ANOTHER.match(data) is None
 
 
 def parse(data: bytes | bytearray | memoryview, limits: HeadLimits = HEAD_LIMITS) -> Verdict[RequestHead]:

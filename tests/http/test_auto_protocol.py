@@ -167,6 +167,50 @@ class RoutesByRequestTests(AutoCase):
         self.assertFalse(client.ended)
 
 
+class MalformedRequestsTests(AutoCase):
+    """A target that is not as strict might read them, and the requests behind them, as ones for another route."""
+
+    def test_a_first_request_that_cannot_be_read_is_refused(self):
+        for head, status in (
+            (b"GET /api/x HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400),
+            (b"GET /api/x HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", 400),
+            (b"GET /api/x HTTP/1.1\nHost: a\n\n", 400),
+            (b"GET /api/x HTTP/1.1\r\n\r\n", 400),
+            (b"GET /api/x#y HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            (b"GET http://b/api/x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            (b"GET api HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            (b"GET /api/x\r\n", 400),
+            (b"GET /api/x HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+            (b"GET /api/x HTTP/1.1\r\nHost: a\r\nX: " + bytes(70_000).replace(b"\0", b"x"), 431),
+            (b"GET /api/" + bytes(70_000).replace(b"\0", b"x"), 414),
+        ):
+            self.start(API, REST)
+            client = self.connect(said=head)
+            self.assertEqual(parts(client.received)[0], status, head[:60])
+            self.network.stop(self.proxy)
+        self.assertEqual(self.backends["rest"].connections, [])
+
+    def test_it_is_refused_byte_by_byte_too(self):
+        self.start(API, REST)
+        client = self.connect()
+        for byte in b"GET /api/x HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n":
+            client.write(bytes([byte]))
+            self.network.settle()
+        self.assertEqual(parts(client.received)[0], 400)
+        self.assertEqual(self.backends["rest"].connections, [])
+
+    def test_protocols_with_the_words_of_http_are_forwarded_as_they_are(self):
+        for said in (
+            b"OPTIONS rtsp://a.test/x RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+            b"SOURCE /mount ICE/1.0\r\n\r\n",
+            b"GET key\r\n",
+        ):
+            self.start(API, REST)
+            self.connect(said=said)
+            self.assertEqual(self.seen_by("rest"), said)
+            self.network.stop(self.proxy)
+
+
 class OtherBytesTests(AutoCase):
     def test_what_is_no_request_is_forwarded_as_it_is(self):
         self.start(API, forwarding("rest", inactivity_timeout="10s", keep_alive=False))
@@ -205,9 +249,10 @@ class OtherBytesTests(AutoCase):
 
 
 class WithinTlsTests(TlsTestCase):
-    def test_each_request_within_tls_has_its_own_route(self):
+    def setUp(self):
+        super().setUp()
         tls = {"mode": "terminate", "certificate": self.pem("a.example")}
-        backends = {name: self.network.backend(host, 9000) for name, host in HOSTS.items()}
+        self.backends = {name: self.network.backend(host, 9000) for name, host in HOSTS.items()}
         routes = [
             {
                 "name": name,
@@ -217,11 +262,20 @@ class WithinTlsTests(TlsTestCase):
             for name, match in (("api", {"path": "/api/*"}), ("rest", {}))
         ]
         self.start(*routes)
+
+    def test_a_malformed_request_within_tls_is_refused(self):
+        end = self.connect()
+        end.write(b"GET /api/x HTTP/1.1\r\nHost: a.example\r\nX : y\r\n\r\n")
+        self.settle()
+        self.assertIn(b"HTTP/1.1 400 ", end.received)
+        self.assertEqual(self.backends["rest"].connections, [])
+
+    def test_each_request_within_tls_has_its_own_route(self):
         end = self.connect()
         for path, name in (("/", "rest"), ("/api/a", "api")):
             end.write(asking(path))
             self.settle()
-            self.assertIn(f"GET {path} ".encode(), bytes(backends[name].connections[-1].received))
-            backends[name].connections[-1].write(OK)
+            self.assertIn(f"GET {path} ".encode(), bytes(self.backends[name].connections[-1].received))
+            self.backends[name].connections[-1].write(OK)
             self.settle()
         self.assertEqual(end.received.count(b"200 OK"), 2)
