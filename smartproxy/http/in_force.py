@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from smartproxy.model.facts import Routed
+from smartproxy.routing.matchers import is_heard_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +50,8 @@ def carried_over(
 ) -> Routed | None:
     """The facts and the route of a connection under other routes; ``None`` where these would not have it as it is.
 
-    They have it where its route is still there and speaks HTTP, and where its ClientHello would be given the same terms of TLS, by
-    a route that speaks HTTP.
+    They have it where its route is still there and speaks HTTP. That has to be on the same listener; within TLS, the ClientHello has to
+    be given the same terms of TLS, by a route that speaks HTTP.
 
     :param first: what it has.
     :param listener: the name that its listener has now.
@@ -64,7 +65,15 @@ def carried_over(
     detected = first.detected._replace(announced=announced, request=None)
     if former.tls is not None:
         route = finder.outside(detected)
+    elif not _is_heard(route, listener, detected.port):
+        return None
     terms, wanted = (None if one is None or one.tls is None else one.tls.terms for one in (route, former))
     if route is None or route.http is None or terms != wanted or not route.http.holds_at(detected.port):
         return None
     return Routed(detected, route)
+
+
+def _is_heard(route: RoutePlan, listener: str, port: int) -> bool:
+    """Whether ``route`` gets connections of that listener: it may have moved to another one."""
+    address = listener.rpartition(":")[0]
+    return any(port in ports for ports in route.match.ports) and is_heard_on(route.match, address)

@@ -54,6 +54,14 @@ class ChangedRoutesTests(NetworkTestCase):
             self.update(saying(text))
             self.assert_said(text.encode())
 
+    def test_a_route_that_moved_to_another_listener_ends_its_connections(self):
+        for ports, address in ((81, ""), (80, "10.0.0.1")):
+            self.assert_said(b"before")
+            self.update(saying("moved", ports=ports, address=address), a_route("raw"))
+            self.assert_said(b"before", last=True)
+            self.update(saying("before"))
+            self.client = self.connect()
+
     def test_first_request_of_a_connection_from_before(self):
         self.update(saying("after"))
         self.assert_said(b"after")
