@@ -155,6 +155,47 @@ class RoutesByRequestTests(AutoCase):
         self.ask(client, "/", "rest")
         self.assertTrue(client.ended)
 
+    def test_names_of_a_route_with_lists_count(self):
+        """Targets of several names are often one server, which goes by the Host of each request."""
+        for lists in ({"ip_block_list": ["0.0.0.0/0"]}, {"ip_allow_list": ["10.9.9.9"]}):
+            self.start(forwarding("api", match={"domains": ["api.test"]}, security=lists), REST)
+            client = self.connect()
+            self.ask(client, "/", "rest")
+            client.write(asking("/secret").replace(b"a.test", b"api.test"))
+            self.network.settle()
+            self.assertIn(b"HTTP/1.1 403 ", client.received)
+            self.assertNotIn(b"secret", self.seen_by("rest"))
+            self.network.stop(self.proxy)
+
+    def test_a_route_with_the_lists_of_defaults_counts(self):
+        """Another route of the port is open to everyone."""
+        open_ = forwarding("rest", match={"domains": ["a.test"]}, security={"ip_allow_list": []})
+        closed = forwarding("api", match={"domains": ["api.test"]})
+        self.start(open_, closed, defaults={"security": {"ip_allow_list": ["10.9.9.9"]}})
+        client = self.connect()
+        self.ask(client, "/", "rest")
+        client.write(asking("/secret").replace(b"a.test", b"api.test"))
+        self.network.settle()
+        self.assertIn(b"HTTP/1.1 403 ", client.received)
+        self.assertNotIn(b"secret", self.seen_by("rest"))
+
+    def test_a_route_for_other_names_counts(self):
+        """A client with a name that all may have must not get past the route of all other names."""
+        named = forwarding("api", match={"domains": ["api.test"]})
+        for other in (
+            Route(name="no", match={"ports": 80}, action={"type": "block"}),
+            forwarding("rest", security={"ip_block_list": ["0.0.0.0/0"]}),
+        ):
+            self.start(named, other)
+            client = self.connect(said=asking("/").replace(b"a.test", b"api.test"))
+            self.backends["api"].connections[-1].write(OK)
+            self.network.settle()
+            client.write(asking("/secret"))
+            self.network.settle()
+            self.assertIn(b"HTTP/1.1 403 ", client.received)
+            self.assertNotIn(b"secret", self.seen_by("api"))
+            self.network.stop(self.proxy)
+
     def test_an_upgraded_connection_has_the_timeout_of_tunnels(self):
         self.start(API, forwarding("rest", inactivity_timeout="10s", keep_alive=False))
         client = self.connect(said=UPGRADE)

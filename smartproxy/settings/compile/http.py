@@ -4,8 +4,8 @@ With ``protocol: auto`` it does so where its action uses HTTP. It also does wher
 depends on requests, for connections that begin with one: a connection may be kept, and each of its requests has to be
 given its own route, with the lists of that.
 
-Where a route speaks HTTP in any case, names decide between routes for each request, too: a connection that it has kept may ask for
-the name of another one. Where none does, the first name decides for the connection, as SNI does.
+Names decide between routes for each request, too, where one of them speaks HTTP in any case, blocks, or has address lists of its own:
+a kept connection may ask for the name of another one. Where none does, the first name decides for the connection, as SNI does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from smartproxy.settings.compile.error_pages import ErrorPages
     from smartproxy.settings.compile.handlers import Handlers
     from smartproxy.settings.tables.root import Configuration
-    from smartproxy.settings.tables.route import Action, Route
+    from smartproxy.settings.tables.route import Action, Route, Security
 
 
 #: Port numbers, with 0.
@@ -37,6 +37,8 @@ _ALL_PORTS: Final = 65536
 
 #: Keys of an action that have a meaning for HTTP only.
 HTTP_KEYS = frozenset({"error_pages", "http", "forwarded_headers", "headers", "rewrite"})
+
+_LISTS: Final = ("ip_allow_list", "ip_block_list")
 
 
 def speaks_http(action: Action) -> bool:
@@ -50,8 +52,9 @@ def ports_by_request(settings: Configuration, handlers: Handlers) -> bytes:
     """The ports at which a request decides which of several routes it has: by port, 1 where it does. Empty where there are none."""
     routes = [route for route in settings.routes if route.enabled]
     named = _ports_of(route for route in routes if route.match.domains)
-    speaking = _ports_of(route for route in routes if _speaks(route.action, handlers))
-    found = _ports_of(filter(asks, routes)) | (named & speaking)
+    shared = settings.defaults.security
+    apart = (route for route in routes if _has_own_lists(route, shared) or _speaks(route.action, handlers))
+    found = _ports_of(filter(asks, routes)) | (named & _ports_of(apart))
     return found.to_bytes(_ALL_PORTS) if found else b""
 
 
@@ -66,13 +69,18 @@ def _ports_of(routes: Iterable[Route]) -> int:
 def asks(route: Route) -> bool:
     """Whether the head of a request decides if it is for ``route``, whatever other routes there are."""
     match = route.match
-    if match.path is not None or match.methods or match.headers or match.query:
-        return True
-    return bool(match.domains) and route.action.type == "block"
+    return match.path is not None or bool(match.methods or match.headers or match.query)
+
+
+def _has_own_lists(route: Route, shared: Security) -> bool:
+    """Whether other clients are admitted to ``route`` than to routes with the lists of ``shared``."""
+    return any(inherited(name, route.security, shared) != getattr(shared, name) for name in _LISTS)
 
 
 def _speaks(action: Action, handlers: Handlers) -> bool:
-    """Whether connections that an action has are kept for further requests."""
+    """Whether an action answers requests, or keeps connections for further ones, or refuses all."""
+    if action.type == "block":
+        return True
     if action.type != "handler" or action.handler is None:
         return speaks_http(action) or may_answer(action)
     try:
