@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Bytes that are sent at once.
 PIECE: Final = 256 * 1024
-#: Pieces sent in one turn, so that a fast transfer does not delay other connections: 2 MiB.
+#: Pieces sent in one turn at the most, so that a fast transfer does not delay other connections: 2 MiB. Beside many others, one.
 _TURNS: Final = 8
 _NO_WAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 
@@ -72,9 +72,11 @@ class FileSending:
 
     def pump(self) -> None:
         """Send what the socket takes, within the limit of a turn."""
-        for _ in range(_TURNS):
+        for turn in range(_TURNS):
             if self._is_over:
                 return  # ended by who was told, or with the connection
+            if turn and self._poller.is_over():
+                break  # one piece is always sent, whatever the time is
             try:
                 may_go_on = self._send()
             except BlockingIOError:

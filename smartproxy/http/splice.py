@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from smartproxy.net.poller import Poller
     from smartproxy.relays.pipes import Pipe, PipePool
 
-#: Pipes filled in one turn, so that a fast transfer does not delay other connections: 8 MiB.
+#: Pipes filled in one turn at the most, so that a fast transfer does not delay other connections: 8 MiB. Beside many others, one.
 _TURNS: Final = 8
 #: Seconds without progress after which the pipe may be given to another transfer.
 _STALLED: Final = 1.0
@@ -147,15 +147,18 @@ class BodySplice:
 
     def pump(self) -> None:
         """Move what there is, within the limit of a turn."""
-        for _ in range(_TURNS):
-            if self._is_over or not self._drain():
-                return
+        turns = _TURNS
+        while not self._is_over and self._drain():
             if not self._left or self._is_dry:
                 self._finish()
                 return
+            # One pipe is always filled, whatever the time is. Only with nothing in it may the rest wait for the source's event.
+            if not turns or (turns < _TURNS and self._poller.is_over()):
+                self._poller.rearm(self._from.fileno())
+                return
+            turns -= 1
             if not self._fill():
                 return
-        self._poller.rearm(self._from.fileno())
 
     def _fill(self) -> bool:
         """Read into the pipe, which is empty. Returns whether it is worth to go on."""

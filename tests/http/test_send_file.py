@@ -70,6 +70,15 @@ class SendingTests(SendFileCase):
         self.receiver.reading = True
         self.assertTrue(self.received(SIZE) == self.content)
 
+    def test_in_a_crowd_one_piece_is_sent_in_a_turn(self):
+        """200 downloads would take a tenth of a second of one turn otherwise."""
+        self.patch(self.pump.poller, "is_over", lambda: True)
+        self.start()
+        self.pump.poller.doRead()
+        self.assertTrue(0 < self.moved <= PIECE)
+        self.assertTrue(self.received(SIZE) == self.content)
+        self.assertEqual(self.left, [0])
+
     def test_file_that_becomes_shorter_ends_it(self):
         self.receiver.reading = False
         self.start()

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.http.body import LEAST_MOVED as LEAST
 from smartproxy.http.splice import Splicer
+from smartproxy.relays import pipes
 from smartproxy.relays.pipes import PipePool
 from tests.net.streams import HalfHeard, Heard, stream_to
 from tests.pumps import Pump, open_descriptors
@@ -203,6 +204,18 @@ class SpliceTests(SynchronousTestCase):
         self.assertTrue(self.receiver.received == noise(8 * MIB)[: self.moved])
         self.assertEqual(self.left, [8 * MIB - self.moved])
         self.assertEqual(self.pool.reclaimed, 0)
+
+    def test_in_a_crowd_one_pipe_is_filled_in_a_turn(self):
+        """200 bodies would take a tenth of a second of one turn otherwise."""
+        self.patch(self.pump.poller, "is_over", lambda: True)
+        self.patch(pipes, "_SIZES", (size := 64 * 1024,))
+        self.sender.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MIB)
+        self.start(4 * size)
+        self.sender.write(noise(4 * size))
+        self.pump.poller.doRead()
+        self.assertIn(self.moved, (size, 2 * size))  # each of the two sockets has an event
+        self.pump.until(lambda: self.left)
+        self.pump.until(lambda: self.receiver.received == noise(4 * size))
 
     def test_the_other_direction_of_lent_sockets_is_copied(self):
         """An answer may begin while its request is still sent: to lend both ends twice would mix the bytes of the two."""
