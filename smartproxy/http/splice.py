@@ -114,7 +114,7 @@ class BodySplice:
         self._to: socket.SocketType
         self._is_dry = False  # whether the source gives no more bytes that can be spliced
         self.is_blocked = False
-        self._blocked_at = 0.0
+        self._moved_at = 0.0  # when bytes last entered the pipe or left it
 
     def begin(self) -> bool:
         """Borrow a pipe and the sockets, and move what there is. Returns whether they could be had."""
@@ -175,6 +175,7 @@ class BodySplice:
         self._is_dry = not got
         self._left -= got
         self._waiting = got
+        self._moved_at = self._poller.now
         return True
 
     def _drain(self) -> bool:
@@ -183,12 +184,12 @@ class BodySplice:
             while self._waiting:
                 sent = self._write()
                 self._waiting -= sent
+                self._moved_at = self._poller.now
                 self._moved(sent)
                 if self._is_over:
                     return False  # ended by who was told
         except BlockingIOError:
-            if not self.is_blocked:
-                self.is_blocked, self._blocked_at = True, self._poller.now
+            self.is_blocked = True
             return False
         except OSError as failed:
             self.stop()
@@ -223,7 +224,7 @@ class BodySplice:
     @property
     def is_stalled(self) -> bool:
         """Whether the sink has taken nothing for a while."""
-        return self.is_blocked and self._poller.now - self._blocked_at >= _STALLED
+        return self.is_blocked and self._poller.now - self._moved_at >= _STALLED
 
     def empty_pipe(self) -> None:
         """Return the pipe, and keep what was in it. What the source has behind that is copied."""

@@ -217,6 +217,24 @@ class SpliceTests(SynchronousTestCase):
         self.pump.until(lambda: self.left)
         self.pump.until(lambda: self.receiver.received == noise(4 * size))
 
+    def test_slow_sink_that_still_reads_keeps_its_pipe(self):
+        """Only one that has taken nothing for a second is stalled: a pipe that is taken back makes the rest a copy."""
+        self.receiver.reading = False
+        moving = self.start(64 * MIB)
+        self.sender.write(noise(16 * MIB))
+        for _ in range(3):
+            self.pump.settle()
+            self.pump.reactor.advance(0.7)
+            before = self.moved
+            while self.moved == before:
+                self.receiver.received += self.receiver.sock.recv(64 * 1024)
+                self.pump.turn()
+            self.assertTrue(moving.is_blocked)
+            self.assertFalse(moving.is_stalled)
+        self.pump.poller.now += 1
+        self.assertTrue(moving.is_stalled)
+        moving.stop()
+
     def test_the_other_direction_of_lent_sockets_is_copied(self):
         """An answer may begin while its request is still sent: to lend both ends twice would mix the bytes of the two."""
         self.start(8 * MIB)
