@@ -184,8 +184,10 @@ class Poller:
     def stop(self) -> None:
         """Remove the poller from the reactor. Connections that are still watched are lost."""
         why = Failure(ConnectionAborted())
-        for fd, owner in list(self._watched.items()):
-            if self._watched.get(fd) is owner:  # another owner may have closed it in this loop
+        for fd in list(self._watched):
+            # In this loop another owner may have closed it, or a borrower given it back to its transport.
+            owner = self._watched.get(fd)
+            if owner is not None:
                 self._close_owner(owner, why)
         self._reactor.removeReader(self)
         self._ends.clear()

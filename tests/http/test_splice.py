@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.http.body import LEAST_MOVED as LEAST
@@ -234,6 +234,15 @@ class SpliceTests(SynchronousTestCase):
         self.pump.poller.now += 1
         self.assertTrue(moving.is_stalled)
         moving.stop()
+
+    def test_stopped_poller_closes_both_sockets(self):
+        """A socket that nothing refers to any more is closed late, or never."""
+        self.start(MIB)
+        self.pump.settle()
+        self.pump.stopped = True
+        self.pump.poller.stop()
+        self.assertEqual((self.heard.told, self.answered.told), ([ConnectionAborted], [ConnectionAborted]))
+        self.assertEqual((self.left, self.pool.lent, len(self.pump.poller)), ([], 0, 0))
 
     def test_the_other_direction_of_lent_sockets_is_copied(self):
         """An answer may begin while its request is still sent: to lend both ends twice would mix the bytes of the two."""
