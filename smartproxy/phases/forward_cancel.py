@@ -23,6 +23,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from smartproxy.errors import Completed, DialFailed, PeerClosed, Refused
+from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.facts import Routed
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason
 
@@ -129,7 +130,10 @@ class ForwardCancel:
         forwarded = _Forwarded(record, side, len(message), len(chosen), self._clock.seconds)
         for attempt in chosen:
             self._begin(attempt, message, forwarded)
-        raise Completed(await forwarded.done)
+        try:
+            raise Completed(await unfailed(forwarded.done))
+        finally:
+            del forwarded  # it has the refusal, whose traceback refers to this frame: a reference cycle
 
     def _routes(self, detected: Detected) -> list[RoutePlan]:
         routes = self._table.named(detected, self._postgres) if self._postgres else []
@@ -156,9 +160,12 @@ class ForwardCancel:
 
         def has_failed(why: Failure) -> None:
             count("failed")
-            if not why.check(Refused):
+            if not isinstance(why.value, Refused):
                 log.failure("a cancel request could not be forwarded", failure=why)
-            forwarded.failed(why.value if isinstance(why.value, Refused) else None)
+                forwarded.failed(None)
+                return
+            why.cleanFailure()  # frames of the traceback refer to this failure, and to the client's connection
+            forwarded.failed(why.value)
 
         def has_closed(_: None) -> None:
             count("ok")
@@ -239,5 +246,7 @@ class _Forwarded:
             self.done.errback(self._why)
 
 
-def _no_answer(_: object, seconds: float) -> None:
+def _no_answer(cancelled: Failure | None, seconds: float) -> Failure:
+    if cancelled is not None:
+        cancelled.cleanFailure()  # likewise
     raise DialFailed(RejectReason.UPSTREAM_TIMEOUT, f"a cancel request was not completed in {seconds:g} s")

@@ -20,6 +20,7 @@ from smartproxy.phases.terminate_tls import _HandshakeAttempt
 from smartproxy.testing import FarEnd
 from smartproxy.wire import proxy_v1
 from tests.on_network import HOST, NetworkTestCase, a_route, served
+from tests.sessions.test_postgres_cancel import CancelCase
 from tests.sessions.tls_case import TlsTestCase
 from tests.tls.talk import client
 
@@ -214,6 +215,32 @@ class RequestTests(_Freed, NetworkTestCase):
         client.fin()
         self.network.settle()
         self.assert_freed()
+
+
+class CancelRequestTests(_Freed, CancelCase):
+    """A PostgreSQL client's request to cancel a query, whose connection no target holds."""
+
+    def start_session(self):
+        self.start(self.named("a.example"))
+        self.session()
+        self.watch()
+
+    def assert_only_session_held(self, seconds):
+        self.network.run(seconds)
+        self.assertEqual(len(self.proxy.connections), 1)
+        before = {id(each) for each in self.before}
+        self.assertEqual([each for each in held() if id(each) not in before], [])
+
+    def test_it_reaches_no_target(self):
+        self.start_session()
+        self.backend.close()
+        self.assertTrue(self.cancel().was_reset)
+        self.assert_only_session_held(3)
+
+    def test_its_target_does_not_close(self):
+        self.start_session()
+        self.cancel().rst()
+        self.assert_only_session_held(8)
 
 
 class TlsTests(_Freed, TlsTestCase):
