@@ -21,9 +21,9 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
-from smartproxy.errors import HandshakeRefused
+from smartproxy.errors import HandshakeRefused, Refused
 from smartproxy.flow.callables import answer_of, description_of
 from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.plan import CertificatePlan
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from OpenSSL import SSL
+    from twisted.python.failure import Failure
 
     from smartproxy.model.plan import ProxyPlan, RoutePlan, TerminationPlan
     from smartproxy.tls.store import ConfiguredCertificates
@@ -185,7 +186,9 @@ class ServerContexts:
                 f"acme-tls/1 for {name}: no challenge is pending", Alert.NO_APPLICATION_PROTOCOL
             )
         if plan.certificate_for is not None:
-            return Deferred.fromCoroutine(self._for_chosen(route.name, plan, name))
+            return Deferred.fromCoroutine(self._for_chosen(route.name, plan, name)).addErrback(
+                _without_frames
+            )
         if plan.on_demand and name is not None and not _is_ordered(plan, name):
             certificate = self.certificates.find_for_route(plan, hello, local)
             if certificate is None:
@@ -268,6 +271,13 @@ class ServerContexts:
         if isinstance(certificate, Deferred):
             certificate = await unfailed(certificate)
         return certificate
+
+
+def _without_frames(why: Failure) -> Failure:
+    """Drop the frames of a cancel or a refusal: they refer to the failure, and to all of the connection. No log shows them."""
+    if why.check(CancelledError, Refused):
+        why.cleanFailure()
+    return why
 
 
 def _is_ordered(plan: TerminationPlan, name: str) -> bool:

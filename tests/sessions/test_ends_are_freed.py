@@ -274,18 +274,46 @@ class TlsTests(_Freed, TlsTestCase):
         below.rst()
         self.assert_freed()
 
-    def test_certificate_callable_that_raises_at_once(self):
-        async def choose(name):
-            raise Refused(RejectReason.NO_ROUTE)
-
+    def choose_by(self, choose):
         chosen = self.route()
         chosen["action"]["tls"]["certificate"] = choose
         settings = Settings.model_validate({"routes": [chosen], "acceleration": "off"})
         self.proxy = self.network.start(settings)
         self.addCleanup(self.network.stop, self.proxy)
         self.watch()
-        self.connect().below.rst()
-        self.assert_freed()
+
+    def test_certificate_callable_that_raises(self):
+        late = Deferred()
+
+        async def choose(name):
+            raise Refused(RejectReason.NO_ROUTE)
+
+        for chosen in (choose, lambda _: late):
+            self.choose_by(chosen)
+            below = self.connect().below
+            if chosen is not choose:
+                late.errback(Refused(RejectReason.NO_ROUTE))
+            below.rst()
+            self.assert_freed()
+            self.network.stop(self.proxy)
+
+    def test_certificate_callable_that_is_cancelled(self):
+        async def waits(name):
+            await Deferred()
+
+        async def swallows(name):
+            with contextlib.suppress(CancelledError):
+                await Deferred()
+
+        for choose in (waits, swallows, lambda _: Deferred()):
+            for seconds in (0, 11):  # the client leaves, or it takes too long
+                with self.subTest(choose=choose, seconds=seconds):
+                    self.choose_by(choose)
+                    below = self.connect().below
+                    self.network.run(seconds)
+                    below.rst()
+                    self.assert_freed()
+                    self.network.stop(self.proxy)
 
     def test_broken_record_while_it_is_not_waited_for(self):
         self.start(self.route(match={"path": "/api"}))
