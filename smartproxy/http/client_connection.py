@@ -88,6 +88,14 @@ class ClientConnection(Served):
         """Set the deadline of what is waited for now, in place of the last one; 0 is none."""
         self._deadline.move(seconds, self.clock())
 
+    def wait_for_body(self) -> None:
+        """Set the deadline of the next piece of a body; once its answer was begun, only bytes either way are waited for."""
+        exchange, reply = self._exchange, self._reply
+        if exchange is not None and reply is not None and reply.is_started:
+            self.wait(exchange.routed.route.timeouts.inactivity)
+        else:
+            self.wait(self._plan.request_timeout)
+
     def is_silent_for(self, seconds: float) -> bool:
         """Whether no byte has moved for so long, nor was taken by the client. If not, the deadline is set again."""
         left = seconds - self._silent()
@@ -111,7 +119,7 @@ class ClientConnection(Served):
     def resume_request(self) -> None:
         """Read on. Where a body is awaited, its deadline is set again."""
         if self._is_paused and self._request is _BODY:
-            self.wait(self._plan.request_timeout)
+            self.wait_for_body()
         self._is_paused = False
         if not self._is_holding:
             self.side.transport.resumeProducing()
@@ -172,7 +180,7 @@ class ClientConnection(Served):
         self._share.moved_in(count, now)
         if self._exchange is not None:
             self._exchange.request_bytes += count
-        self._deadline.move(self._plan.request_timeout, now)
+        self.wait_for_body()
 
     def close(self) -> None:
         """End our direction, and read what the client still sends for a moment: a RST could overtake the answer."""

@@ -207,7 +207,7 @@ class HttpDownstream(ClientConnection):
         if isinstance(verdict, refusals.RequestRefusal):
             self.failed(*verdict)
             return
-        self.wait(self._plan.request_timeout)
+        self.wait_for_body()
         if pieces and self._answerer is not None:
             self._answerer.request_data(pieces)
         if isinstance(verdict, EndedBody):

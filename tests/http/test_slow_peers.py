@@ -127,3 +127,30 @@ class ContinueTests(NetworkTestCase):
         client.write(b"ok")
         self.network.run(1)
         self.assertNotIn(b"HTTP/1.1 100", client.received.partition(b"\r\n\r\n")[2])
+
+
+class AnswerWithinRequestTests(AnswerCase):
+    """A target may begin to answer while the client still sends: from then on only ``inactivityTimeout`` holds."""
+
+    BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"
+
+    def exchange_with(self, inactivity, http):
+        self.update(http_route(http=http).model_copy(update={"inactivity_timeout": inactivity}))
+        client = self.connect(said=posting(10) + b"he")
+        self.answer(self.BEGUN)
+        client.write(b"llo")
+        self.network.settle()
+        return client
+
+    def test_exchange_without_inactivity_timeout_is_not_ended(self):
+        client = self.exchange_with(0, {})
+        self.network.run(3600)
+        client.write(b"world")
+        self.network.settle()
+        self.answer(b"world")
+        self.assertTrue(client.received.endswith(b"helloworld"))
+
+    def test_silent_exchange_without_request_timeout_is_ended(self):
+        client = self.exchange_with(60, {"request_timeout": 0})
+        self.network.run(200)
+        self.assertTrue(client.was_reset)
