@@ -39,6 +39,7 @@ class WaitingClients:
         self._clock = clock
         self.queue: deque[_Waiting] = deque()
         self._timer: IDelayedCall | None = None
+        self._expires_at = inf  # when the timer is due; its own time is one of the reactor's clock, which may be the wall clock
         self._serving: IDelayedCall | None = None
         self._serves_at = inf
 
@@ -137,11 +138,14 @@ class WaitingClients:
 
     def _watch(self, until: float) -> None:
         """Let the timer run until ``until`` or less. A client that has left before is noticed when it fires."""
-        now = self._clock.seconds()
+        left = max(0.0, until - self._clock.seconds())
         if self._timer is None:
-            self._timer = self._clock.callLater(until - now, self._expire)
-        elif until < self._timer.getTime():  # a reload has shortened the timeout
-            self._timer.reset(until - now)
+            self._timer = self._clock.callLater(left, self._expire)
+        elif until < self._expires_at:  # a reload has shortened the timeout
+            self._timer.reset(left)
+        else:
+            return
+        self._expires_at = until
 
     def _stop_if_empty(self) -> None:
         if self.queue:

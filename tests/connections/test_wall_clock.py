@@ -13,6 +13,8 @@ from smartproxy.flow.clock import clock_of, use_monotonic_time
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import KeepAlive, MatchPlan, RoutePlan, Timeouts, ZombiePlan
+from smartproxy.model.plan.group import QueuePlan
+from smartproxy.upstream.waiting import WaitingClients
 from tests.connections.made import RegistryFixture
 
 ROUTE = RoutePlan(
@@ -76,6 +78,16 @@ class WallClockTests(SynchronousTestCase):
         self.assertEqual(self.fixture.ends, [])
         self.pass_time(20)
         self.assertEqual(self.fixture.reasons(), [CloseReason.ZOMBIE_STUCK])
+
+    def test_clients_in_a_queue_time_out_while_others_join(self):
+        """The time of the timer is one of the reactor's clock: it cannot be compared with that of a client."""
+        waiting, refused = WaitingClients(clock_of(self.reactor)), []
+        for number in range(6):
+            waiting.add(QueuePlan(100, 1.0), "192.0.2.1", "web").addErrback(
+                lambda _, at=number: refused.append(at)
+            )
+            self.pass_time(0.5)
+        self.assertEqual(refused[:4], [0, 1, 2, 3])
 
     def test_repeated_jumps_forward_fire_nothing_early(self):
         self.begin()
