@@ -7,12 +7,18 @@ exceeds the budget is done in the following iterations, in the same order.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IReactorTime
+
+log = Logger()
 
 
 class WorkBudget:
@@ -36,6 +42,14 @@ class WorkBudget:
         """``None`` if the work may be done now; else a Deferred that fires when it may. It may be cancelled."""
         if not self._waiting and self._has_time():
             return None
+        return self._wait()
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Call ``call()`` in a later iteration that has time for it."""
+        self._has_time()  # so that what waits is called in the next one
+        self._wait().addCallback(lambda _: call()).addErrback(partial(log.failure, "a piece of work failed"))
+
+    def _wait(self) -> Deferred[None]:
         waiting: Deferred[None] = Deferred(self._waiting.pop)
         self._waiting[waiting] = None
         return waiting
@@ -49,7 +63,10 @@ class WorkBudget:
 
     def _next_iteration(self) -> None:
         self._began = None
-        while self._waiting and self._has_time():
+        # Work that asks for more of it, as it is done, waits for another iteration.
+        for _ in range(len(self._waiting)):
+            if not self._waiting or not self._has_time():
+                return
             first = next(iter(self._waiting))
             del self._waiting[first]
             first.callback(None)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from smartproxy.errors import NotTls, Refused
+from smartproxy.flow.work_budget import WorkBudget
 from smartproxy.http.downstream1 import HttpDownstream
 from smartproxy.http.forward import Forwarding
 from smartproxy.http.in_force import InForce, carried_over
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from smartproxy.wire.http_head import HeadLimits, RequestHead
 
 _HTTP = ApplicationProtocol.HTTP
+#: Seconds of each event loop iteration in which files are read and written on: a megabyte with TLS takes one millisecond.
+_READING: Final = 0.005
 
 
 class ExchangeRecorder(Protocol):
@@ -122,7 +125,8 @@ class ExchangeHttp:
         self._deadlines = deadlines
         self._draining = draining
         self._clients = clients
-        self._local = LocalServices(clock, deadlines, self._call_soon, in_thread, splicer)
+        in_turn = WorkBudget(_READING, clock).call_soon
+        self._local = LocalServices(clock, deadlines, self._call_soon, in_turn, in_thread, splicer)
         self._heads = heads
         self._head_limits = head_limits
         self._error_pages = error_pages

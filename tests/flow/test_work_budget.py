@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError
@@ -100,3 +101,23 @@ class WorkBudgetTests(SynchronousTestCase):
         self.ask("a")
         self.clock.iterate()
         self.assertEqual(self.clock.later, [])
+
+    def test_work_that_asks_for_more_has_its_turn_once_an_iteration(self) -> None:
+        def work(name: str) -> None:
+            self.done.append(name)
+            self.clock.now += 0.004
+            self.budget.call_soon(lambda: work(name))
+
+        for name in "abcd":
+            self.budget.call_soon(partial(work, name))
+        self.assertEqual(self.done, [])
+        for expected in ("abc", "abcdab", "abcdabcda"):
+            self.clock.iterate()
+            self.assertEqual("".join(self.done), expected)
+
+    def test_work_that_fails_does_not_stop_others(self) -> None:
+        self.budget.call_soon(lambda: 1 / 0)
+        self.budget.call_soon(lambda: self.done.append("a"))
+        self.clock.iterate()
+        self.assertEqual(self.done, ["a"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

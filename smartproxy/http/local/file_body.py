@@ -34,7 +34,7 @@ class FileBody:
     :param write: writes a piece.
     :param ended: called when all is written.
     :param failed: called with the reason where not all could be read.
-    :param call_soon: calls a function in a later event loop iteration.
+    :param call_soon: calls a function in a later event loop iteration that has time for it.
     :param in_thread: calls a function that may wait for a disk.
     """
 

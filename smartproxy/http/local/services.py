@@ -24,6 +24,7 @@ class LocalServices(NamedTuple):
     :ivar clock: monotonic.
     :ivar deadlines: found by one sweep.
     :ivar call_soon: calls a function in a later event loop iteration.
+    :ivar in_turn: likewise, what takes a while: in one that has time for it.
     :ivar in_thread: calls a function that may wait for a disk.
     :ivar splicer: has files sent by the kernel.
     """
@@ -31,6 +32,7 @@ class LocalServices(NamedTuple):
     clock: IReactorTime
     deadlines: Deadlines
     call_soon: Callable[[Callable[[], object]], object]
+    in_turn: Callable[[Callable[[], object]], object]
     in_thread: Call
     splicer: Splicer
 

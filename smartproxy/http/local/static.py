@@ -243,7 +243,7 @@ class _StaticAnswerer(LocalAnswerer):
             return
         services = self.services
         self._body = FileBody(
-            file, span.start, span.length, self._send_rest, self._write, self._sent, self._cut, services.call_soon,
+            file, span.start, span.length, self._send_rest, self._write, self._sent, self._cut, services.in_turn,
             services.in_thread,
         )  # fmt: skip
         self._body.resume()
