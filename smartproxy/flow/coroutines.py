@@ -81,7 +81,10 @@ class CancellableCoroutine(Generic[T]):
         if self._awaited is None:  # it is executing
             self._call_soon(self.cancel)
         else:
-            self._awaited.cancel()
+            try:
+                self._awaited.cancel()
+            except Exception:  # of a canceller, which may be an embedder's code
+                log.failure("a coroutine could not be cancelled")
 
     def _step(self, resume: Callable[[Any], Deferred[Any]], value: Any) -> None:
         """Run it to its next wait, or to its end."""

@@ -117,6 +117,17 @@ class RunTests(SynchronousTestCase):
         running.cancel()
         self.assertEqual((len(cancelled), self.heard, self.soon), (1, ["cancelled"], []))
 
+    def test_cancel_where_a_canceller_raises_is_logged(self):
+        """It is code of an embedder: whoever cancels has to go on."""
+
+        async def wait():
+            await Deferred(lambda _: 1 / 0)
+
+        running = CancellableCoroutine(wait(), None)
+        running.run()
+        running.cancel()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_cancel_of_the_result_does_the_same(self):
         result = CancellableCoroutine(self.waits_for(Deferred()), self.soon.append).start()
         result.cancel()

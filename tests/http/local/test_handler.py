@@ -251,6 +251,16 @@ class EndTests(HandlerCase):
         go_on.callback(None)
         self.assertEqual((len(errors), self.failures()), (3, []))
 
+    def test_one_that_is_late_and_cannot_be_cancelled_is_a_504(self):
+        async def handler(exchange):
+            await Deferred(lambda _: 1 / 0)
+
+        self.handle(handler, http={"response_timeout": "5s"})
+        client = self.connect(81, request())
+        self.network.run(6)
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 504"))
+        self.assertEqual(self.failures(), [ZeroDivisionError])
+
     def test_one_that_is_late_is_a_504_and_cancelled(self):
         ends = []
 
