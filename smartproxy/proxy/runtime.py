@@ -17,6 +17,7 @@ from __future__ import annotations
 import random
 import select
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
     from smartproxy.http.services import HttpClient
     from smartproxy.model.plan import GroupPlan, ProxyPlan
+    from smartproxy.model.record import ConnectionRecord
     from smartproxy.net.interfaces import IDialer
     from smartproxy.security.limits import ConnectionCounts, ConnectionRates
     from smartproxy.upstream.member import Member
@@ -151,6 +153,7 @@ class Targets:
         shared: SharedTargets | None,
     ) -> None:
         self._registry = accounting.registry
+        self._deadlines = clocks.deadlines
         self.resolver = Resolver(reactor, clocks.time)
         self.postgres_routes: set[str] = set()
         self.loops = Loops()
@@ -211,9 +214,17 @@ class Targets:
     def _end_sessions(self, member: Member) -> None:
         """End the connections of a target that was found down."""
         why = f"a check found target {member.group}/{member.name} down (whenDown: reset): {member.why}"
-        for record in [record for record in self._registry.live.values() if record.member_in_use is member]:
-            record.explain(CloseReason.TARGET_DOWN, ascii(why)[1:-1])
-            record.owner.abort(CloseReason.TARGET_DOWN)
+        for record in self._registry.live.values():
+            if record.member_in_use is member:
+                # One deadline each: deadlines run in slices, so that ending thousands does not block the event loop.
+                self._deadlines.call_later(0.0, partial(_end_session, record, member, ascii(why)[1:-1]))
+
+
+def _end_session(record: ConnectionRecord, member: Member, why: str) -> None:
+    # It may have ended meanwhile, or be used for a request to another target.
+    if record.member_in_use is member:
+        record.explain(CloseReason.TARGET_DOWN, why)
+        record.owner.abort(CloseReason.TARGET_DOWN)
 
 
 class Runtime:

@@ -18,6 +18,18 @@ class WhenDownTests(NetworkTestCase):
         self.assertEqual(self.proxy.groups.targets("web")[0].state, "down")
         self.assertTrue(tunnel.gone)
 
+    def test_thousands_of_sessions_are_ended_in_slices(self):
+        """To end each takes 30 microseconds or more, and nothing else is served meanwhile."""
+        self.start(http_route())
+        clients = [self.connect(said=GET) for _ in range(3)]
+        self.proxy._runtime.targets._end_sessions(self.proxy.connections[0].member_in_use)
+        self.network.settle()
+        self.assertEqual([client.received for client in clients], [b""] * 3)
+        clients[0].rst()
+        self.network.run(0.3)
+        for client in clients[1:]:
+            self.assertTrue(client.received.startswith(b"HTTP/1.1 502 "), client.received)
+
     def test_request_without_an_answer_gets_502(self):
         self.start(http_route(action={"healthCheck": {"interval": "1s", "fall": 1}, "whenDown": "reset"}))
         client = self.connect(said=GET)

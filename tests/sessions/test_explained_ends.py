@@ -138,6 +138,7 @@ def found_down(proxy, client, backend):
     """The first check of the target, within its interval, fails."""
     proxy.pass_time(1.2)
     proxy.backend_fails(error.ConnectionRefusedError())
+    proxy.pass_time(0.1)
 
 
 def callable_raises(proxy):
