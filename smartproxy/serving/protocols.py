@@ -70,7 +70,7 @@ class ClientTransport:
         self._producing = False
         self._transport.unregisterProducer()
         if self._leaving:
-            self._transport.loseConnection()
+            self._close()
 
     def loseConnection(self) -> None:
         """Close after pending data is sent and the producer is unregistered."""
@@ -78,7 +78,12 @@ class ClientTransport:
         self._served.deaf = True
         self._served.record.note_end(EndedBy.TARGET)
         if not self._producing:
-            self._transport.loseConnection()
+            self._close()
+
+    def _close(self) -> None:
+        """Close after pending data is sent, for which the client has ``halfCloseTimeout``."""
+        self._served.record.half_closed(EndedBy.TARGET)
+        self._transport.loseConnection()
 
     def loseWriteConnection(self) -> None:
         """Send a FIN after pending data; the client may go on sending."""
@@ -138,7 +143,7 @@ class ServedProtocol(Served):
             self.record.half_closed(EndedBy.CLIENT)
             self.attempt(self._protocol.readConnectionLost)
         else:
-            self.record.note_end(EndedBy.CLIENT)
+            self.record.half_closed(EndedBy.CLIENT)  # it may not read what waits to be sent
             self.transport.loseConnection()
 
     def output_ended(self) -> None:
