@@ -90,11 +90,10 @@ class ClientConnection(Served):
 
     def wait_for_body(self) -> None:
         """Set the deadline of the next piece of a body; once its answer was begun, only bytes either way are waited for."""
-        exchange, reply = self._exchange, self._reply
-        if exchange is not None and reply is not None and reply.is_started:
-            self.wait(exchange.routed.route.timeouts.inactivity)
-        else:
-            self.wait(self._plan.request_timeout)
+        exchange, seconds = self._exchange, self._plan.request_timeout
+        if exchange is not None and exchange.answered_at is not None:
+            seconds = exchange.routed.route.timeouts.inactivity
+        self._deadline.move(seconds, self.clock())
 
     def is_silent_for(self, seconds: float) -> bool:
         """Whether no byte has moved for so long, nor was taken by the client. If not, the deadline is set again."""
