@@ -98,8 +98,17 @@ class CancellableCoroutine(Generic[T]):
             self._coroutine = None
             self._fail(Failure())
         else:
+            self._wait_for(awaited)
+
+    def _wait_for(self, awaited: object) -> None:
+        """Go on when ``awaited`` fires; at once, with ``TypeError``, where it is not a Deferred and so never would."""
+        if isinstance(awaited, Deferred):
             self._awaited = awaited
             awaited.addBoth(self._resumed)
+        elif self._coroutine is not None:
+            what = type(awaited).__name__
+            why = f"a coroutine waits for {what}, not a Deferred: use Deferred.fromFuture for asyncio"
+            self._step(self._coroutine.throw, TypeError(why))
 
     def _resumed(self, value: object) -> None:
         """What it waits for has fired with ``value``. The Deferred itself gives it to the coroutine, unless it is a failure."""

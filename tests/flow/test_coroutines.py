@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 from contextvars import ContextVar
@@ -110,6 +111,26 @@ class RunTests(SynchronousTestCase):
         result = CancellableCoroutine(self.waits_for(awaited), self.soon.append).start()
         awaited.errback(ZeroDivisionError())
         self.failureResultOf(result, ZeroDivisionError)
+
+    def test_other_awaitable_is_a_type_error_where_it_waits(self):
+        """An asyncio future must be wrapped: what it yields never fires here."""
+
+        async def sleeps(awaited):
+            await awaited
+            try:
+                await asyncio.sleep(0)
+            except TypeError as why:
+                self.heard.append(str(why))
+            return await succeed("goes on")
+
+        awaited = Deferred()
+        result = CancellableCoroutine(sleeps(awaited), self.soon.append).start()
+        awaited.callback(None)
+        self.assertEqual(self.successResultOf(result), "goes on")
+        self.assertEqual(
+            self.heard,
+            ["a coroutine waits for NoneType, not a Deferred: use Deferred.fromFuture for asyncio"],
+        )
 
     def test_cancel_ends_what_it_waits_for(self):
         cancelled = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -133,6 +134,23 @@ class FailureTests(CoroutineTestCase):
         self.assertTrue(serving.client.was_reset)
         self.assertEqual(serving.closed, {CloseReason.ERROR: 1})
         self.assertEqual(self.failures(), [ZeroDivisionError])
+
+    def test_awaiting_an_asyncio_future_resets_the_client(self):
+        """It must be wrapped in a Deferred. Without that the connection would never end."""
+        events = []
+
+        async def unwrapped(connection):
+            await connection.read()
+            try:
+                await asyncio.sleep(0)
+            finally:
+                events.append("cleaned up")
+
+        serving = self.serve(unwrapped)
+        serving.connect(b"hello")
+        self.assertTrue(serving.client.was_reset)
+        self.assertEqual(serving.closed, {CloseReason.ERROR: 1})
+        self.assertEqual((events, self.failures()), (["cleaned up"], [TypeError]))
 
     def test_exception_during_cancellation_keeps_the_close_reason(self):
         async def messy(connection):
