@@ -239,13 +239,12 @@ class ServedCoroutine(Served):
         self.output.closed = True
         if why.check(ConnectionDone):
             self.input.finished()
-        else:
-            self.input.ended = True
         connection, self._connection = self._connection, None  # break the reference cycle
         if connection is not None:
             connection.gone()
         if self._running is not None and not self._closing:
             self._running.cancel()
+        self.input.finished()  # after the cancel: a coroutine must not take a reset for the end of the input
         self.output.finish()
 
     def over(self, why: Failure) -> None:

@@ -79,6 +79,37 @@ class CancelTests(CoroutineTestCase):
         serving.client.rst()
         self.assertEqual(serving.closed, {CloseReason.CLIENT_RESET: 1})
 
+    def test_read_after_close_returns_when_the_client_resets(self):
+        """Such a coroutine is not cancelled, and must come to its end all the same."""
+        events = []
+
+        async def leaves(connection):
+            connection.close()
+            events.append(await connection.read())
+
+        serving = self.serve(leaves)
+        serving.connect()
+        serving.client.rst()
+        serving.settle()
+        self.assertEqual((events, self.failures()), ([b""], []))
+
+    def test_reader_in_another_coroutine_ends_with_a_reset(self):
+        """Only the handler's own coroutine is cancelled."""
+        events = []
+
+        async def reads(connection):
+            events.append(await connection.read())
+
+        async def waits(connection):
+            Deferred.fromCoroutine(reads(connection))
+            await connection.wait(1000)
+
+        serving = self.serve(waits)
+        serving.connect()
+        serving.client.rst()
+        serving.settle()
+        self.assertEqual((events, self.failures()), ([b""], []))
+
     def test_wait_ends_with_the_connection(self):
         events = []
 
