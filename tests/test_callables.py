@@ -103,6 +103,18 @@ class CallableTests(NetworkTestCase):
             self.assert_ends_with_error(a_route("bad", 7, host=callable_), ZeroDivisionError)
             self.network.stop(self.proxy)
 
+    def test_host_callable_that_raises_for_a_request_is_logged_with_its_route(self):
+        """The client gets a 502, and the connection goes on, so that nothing else would tell of the callable."""
+        logged = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        targets = [{"host": self.raising()[0], "port": 9000}]
+        self.start(Route(name="api", match={"ports": 80}, action={"protocol": "http", "targets": targets}))
+        client = self.connect(80, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        self.assertIn(b" 502 ", client.received.partition(b"\r\n")[0])
+        self.assertEqual([event["route"] for event in logged if event.get("log_failure")], ["api"])
+        self.assertEqual(self.failures(), [ZeroDivisionError])
+
     def test_port_callable_that_raises_ends_the_connection(self):
         for callable_ in self.raising():
             self.assert_ends_with_error(a_route("bad", 7, port=callable_), ZeroDivisionError)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.logger import Logger
+
 from smartproxy.errors import PeerClosed, Refused
 from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.http.body import BodyWriter
@@ -17,6 +19,7 @@ from smartproxy.http.header_rules import request_trailers
 from smartproxy.http.rewrite import rehosted
 from smartproxy.http.tracing import traced
 from smartproxy.http.upstream1 import HttpUpstream
+from smartproxy.model.ending import about, in_words
 from smartproxy.wire.http_framing import Body
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _BAD_GATEWAY = 502
+
+log = Logger()
 
 
 class Forwarding:
@@ -160,13 +165,27 @@ class Forwarding:
 
     def _not_connected(self, why: Failure) -> None:
         self._connecting = None
-        refused = why.value
-        if not self._exchange.is_over and not isinstance(refused, Refused):
-            self._client.failed(_BAD_GATEWAY, "")
-            why.raiseException()
+        failed = why.value
+        if not self._exchange.is_over and not isinstance(failed, Refused):
+            self._log(why)
         why.cleanFailure()  # its frames, and those that have called them, refer to it and to all of the exchange
-        if not self._exchange.is_over and isinstance(refused, Refused):
-            self._client.failed(status_of(refused), refused.detail)
+        if self._exchange.is_over:
+            return
+        if isinstance(failed, Refused):
+            self._client.failed(status_of(failed), failed.detail)
+        else:
+            self._client.failed(_BAD_GATEWAY, in_words(failed))
+
+    def _log(self, why: Failure) -> None:
+        """Log an exception of a program's callable or balancer, or one that is a bug."""
+        record = self._exchange.record
+        log.failure(
+            "connection {id} on route {route} failed: {about}",
+            failure=why,
+            id=record.id,
+            route=self._exchange.routed.route.name,
+            about=about(record),
+        )
 
     # -- see AnswerUser ----------------------------------------------------------------------------------
 
