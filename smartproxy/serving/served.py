@@ -88,7 +88,12 @@ class Served:
         self.abort(CloseReason.ERROR)
 
     def reset(self) -> None:
-        """Reset the connection, because the code that serves it wants that; counted like a reset by a target."""
+        """Reset the connection, because the code that serves it wants that; counted like a reset by a target.
+
+        No effect after its end, which has a reason already: code calls this to clean up, too.
+        """
+        if self.side.is_lost:
+            return
         self.record.explain(CloseReason.UPSTREAM_RESET, "its handler reset the connection")
         self.abort(CloseReason.UPSTREAM_RESET)
 

@@ -50,6 +50,19 @@ class CancelTests(CoroutineTestCase):
     def test_shutdown_cancels_the_coroutine(self):
         self.ended(lambda serving: serving.network.stop(serving.proxy), CloseReason.SHUTDOWN)
 
+    def test_abort_of_a_closed_connection_keeps_the_close_reason(self):
+        """Handlers clean up with it, whatever has ended the connection."""
+
+        async def tidy(connection):
+            try:
+                await connection.read()
+            finally:
+                connection.abort()
+
+        serving = self.serve(tidy)
+        serving.connect().rst()
+        self.assertEqual(serving.closed, {CloseReason.CLIENT_RESET: 1})
+
     def test_coroutine_waiting_to_write_is_cancelled(self):
         events = []
 

@@ -220,6 +220,15 @@ class TransportTests(ProtocolTestCase):
         self.assertTrue(client.was_reset)
         self.assertIs(self.built[0].why, ConnectionAborted)
 
+    def test_abort_after_the_loss_keeps_the_close_reason(self):
+        class Tidy(Protocol):
+            def connectionLost(self, reason=None):
+                self.transport.abortConnection()
+
+        serving = Serving(self, Factory.forProtocol(Tidy))
+        serving.connect(b"hello").rst()
+        self.assertEqual(serving.closed, {CloseReason.CLIENT_RESET: 1})
+
     def test_closed_protocol_receives_no_further_data(self):
         self.serve()
         self.serving.connect()
