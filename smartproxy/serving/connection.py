@@ -276,7 +276,9 @@ class ServedCoroutine(Served):
         if self._closing:
             return
         self._closing = self.deaf = True
-        if self.input.ended:
+        if self._left is not None:  # the transport has closed already
+            self._give_up()
+        elif self.input.ended:
             self.output.finish()
             self.transport.unregisterProducer()
             self.transport.loseConnection()

@@ -296,6 +296,21 @@ class EndTests(CoroutineTestCase):
         go_on.callback(None)
         self.assertEqual((events, serving.closed), (["done"], {CloseReason.NORMAL: 1}))
 
+    def test_close_after_both_directions_ended_is_complete_at_once(self):
+        events, go_on = [], Deferred()
+
+        async def closes(connection):
+            connection.end()
+            await go_on
+            await connection.close()
+            events.append("closed")
+
+        serving = self.serve(closes)
+        serving.connect()
+        serving.client.transport.peer.lost(ConnectionDone())
+        go_on.callback(None)
+        self.assertEqual((events, serving.closed), (["closed"], {CloseReason.NORMAL: 1}))
+
     def test_admin_can_end_it_after_both_directions_ended(self):
         events = []
         serving = self.end_and_keep_running(events, Deferred())
