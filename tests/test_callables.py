@@ -73,6 +73,20 @@ class CallableTests(NetworkTestCase):
         for port in (7, 8):
             self.assertEqual(self.connect(port, b"hello").received, b"HELLO")
 
+    def test_handler_may_be_a_class_whose_instances_serve(self):
+        """The class is a callable that returns a coroutine function, and not one itself."""
+
+        class Greet:
+            def __init__(self, facts: Routed):
+                self.client = facts.detected.client_ip
+
+            async def __call__(self, connection: Connection):
+                await connection.write(self.client.encode())
+
+        self.start(served(Greet))
+        client = self.connect(7, client=("203.0.113.7", 4711))
+        self.assertEqual(client.received, b"203.0.113.7")
+
     def assert_ends_with_error(self, route, raised, port=7):
         """The connection ends, is logged with its route and counted; another one stays open. Returns the message."""
         said = []

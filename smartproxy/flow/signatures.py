@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inspect import Parameter, iscoroutinefunction, signature
+from inspect import Parameter, isclass, iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -12,7 +12,9 @@ _POSITIONAL: Final = frozenset({Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_
 
 
 def is_coroutine_function(value: object) -> bool:
-    """Whether calling ``value`` gives a coroutine."""
+    """Whether calling ``value`` gives a coroutine. Calling a class gives an instance, which may be such a function."""
+    if isclass(value):
+        return False
     return iscoroutinefunction(value) or iscoroutinefunction(getattr(value, "__call__", None))  # noqa: B004 - it is asked what it is, not whether it is there
 
 
