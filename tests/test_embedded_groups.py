@@ -103,3 +103,17 @@ class EventTests(NetworkTestCase):
         self.proxy.groups.on_change.clear()
         self.proxy.groups.set_state("web", "10.0.0.5:9000", "up")
         self.assertEqual([target.state for target in self.proxy.groups.targets("web")], ["up"])
+
+    def test_changes_are_reported_in_their_order_to_each_callable(self):
+        """One that follows the state of a target would end with the former one."""
+        self.start()
+        seen = []
+
+        def readmit(target, before):
+            if target.state == "down":
+                self.proxy.groups.set_state(target.group, target.name, "up")
+
+        self.proxy.groups.on_change += [readmit, lambda target, before: seen.append((before, target.state))]
+        self.proxy.groups.set_state("web", "10.0.0.5:9000", "down")
+        self.assertEqual(seen, [("up", "down"), ("down", "up")])
+        self.assertEqual([target.state for target in self.proxy.groups.targets("web")], ["up"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -66,6 +67,9 @@ class TargetGroups:
         self._clock = clock
         self._idle_by_group = idle_by_group
         self.on_change: list[Callable[[ShownTarget, TargetState], object]] = []
+        #: Changes that are not reported yet: a callable that is told of one may make the next.
+        self._changes: deque[tuple[ShownTarget, TargetState]] = deque()
+        self._is_reporting = False
         groups.notify = self._changed
 
     def __iter__(self) -> Iterator[str]:
@@ -202,7 +206,18 @@ class TargetGroups:
     def _changed(self, group: Group, candidate: Candidate, before: TargetState) -> None:
         if not self.on_change:
             return
-        shown = _shown(group, candidate, self._moved().get(candidate.member, (0, 0)))
+        moved = self._moved().get(candidate.member, (0, 0))
+        self._changes.append((_shown(group, candidate, moved), before))
+        if self._is_reporting:
+            return
+        self._is_reporting = True
+        try:
+            while self._changes:
+                self._report(*self._changes.popleft())
+        finally:
+            self._is_reporting = False
+
+    def _report(self, shown: ShownTarget, before: TargetState) -> None:
         for call in list(self.on_change):
             try:
                 call(shown, before)
