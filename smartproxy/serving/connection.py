@@ -57,7 +57,8 @@ class Connection:
         self.facts = facts
         self._served = served
         self._clock = clock
-        self._leaving: list[Deferred[None]] = []
+        #: What fires when the connection is closed, if it has not before.
+        self._until_gone: list[Deferred[None]] = []
 
     # -- who it is -------------------------------------------------------------------------------------
 
@@ -143,8 +144,11 @@ class Connection:
         if self._served.gone_already:
             raise ConnectionClosed("the connection has ended")
         asleep: Deferred[None] = Deferred(lambda waiting: waiting.callback(None))
+        self._until_gone.append(asleep)
         call = self._clock.callLater(seconds, asleep.callback, None)
         await asleep
+        if asleep in self._until_gone:
+            self._until_gone.remove(asleep)
         if call.active():
             call.cancel()
 
@@ -168,7 +172,7 @@ class Connection:
         if self._served.gone_already:
             over.callback(None)
         else:
-            self._leaving.append(over)
+            self._until_gone.append(over)
         return over
 
     def abort(self) -> None:
@@ -176,10 +180,11 @@ class Connection:
         self._served.reset()
 
     def gone(self) -> None:
-        """The connection is closed: fire the Deferreds that :meth:`close` returned."""
-        over, self._leaving = self._leaving, []
+        """The connection is closed: fire the Deferreds that :meth:`close` returned, and wake what sleeps."""
+        over, self._until_gone = self._until_gone, []
         for waiting in over:
-            waiting.callback(None)
+            if not waiting.called:
+                waiting.callback(None)
 
 
 class ServedCoroutine(Served):
@@ -240,12 +245,12 @@ class ServedCoroutine(Served):
         if why.check(ConnectionDone):
             self.input.finished()
         connection, self._connection = self._connection, None  # break the reference cycle
-        if connection is not None:
-            connection.gone()
         if self._running is not None and not self._closing:
             self._running.cancel()
         self.input.finished()  # after the cancel: a coroutine must not take a reset for the end of the input
         self.output.finish()
+        if connection is not None:
+            connection.gone()
 
     def over(self, why: Failure) -> None:
         """Fire :attr:`done`. A connection that the handler refused is counted as refused, however its socket closed."""

@@ -138,6 +138,26 @@ class CancelTests(CoroutineTestCase):
         self.assertEqual((events, self.failures()), ([0.0], []))
         self.assertEqual([call for call in serving.network.calls if call.getTime() > 500], [])
 
+    def test_every_wait_ends_with_the_connection(self):
+        """None of them is cancelled; their timers would outlive the proxy."""
+        events = []
+
+        async def dozes(connection):
+            await connection.wait(1000)
+            events.append(connection.seconds())
+
+        async def leaves(connection):
+            Deferred.fromCoroutine(dozes(connection))
+            connection.close()
+            await dozes(connection)
+
+        serving = self.serve(leaves)
+        serving.connect()
+        serving.client.rst()
+        serving.settle()
+        self.assertEqual(events, [0.0, 0.0])
+        self.assertEqual([call for call in serving.network.calls if call.getTime() > 500], [])
+
 
 class FailureTests(CoroutineTestCase):
     def test_exception_ends_only_its_own_connection(self):
