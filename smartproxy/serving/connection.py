@@ -269,6 +269,11 @@ class ServedCoroutine(Served):
 
     # -- from the coroutine ----------------------------------------------------------------------------
 
+    def reset(self) -> None:
+        """Reset the connection, or finish its orderly close."""
+        super().reset()
+        self._give_up()
+
     def end_output(self) -> None:
         """Send a FIN after pending data."""
         if not self.output.closed:

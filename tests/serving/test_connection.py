@@ -311,6 +311,21 @@ class EndTests(CoroutineTestCase):
         go_on.callback(None)
         self.assertEqual((events, serving.closed), (["closed"], {CloseReason.NORMAL: 1}))
 
+    def test_abort_after_both_directions_ended_is_an_orderly_close(self):
+        go_on = Deferred()
+
+        async def aborts(connection):
+            connection.end()
+            await go_on
+            connection.abort()
+            await Deferred()
+
+        serving = self.serve(aborts)
+        serving.connect()
+        serving.client.transport.peer.lost(ConnectionDone())
+        go_on.callback(None)
+        self.assertEqual(serving.closed, {CloseReason.NORMAL: 1})
+
     def test_admin_can_end_it_after_both_directions_ended(self):
         events = []
         serving = self.end_and_keep_running(events, Deferred())
