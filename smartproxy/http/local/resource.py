@@ -16,7 +16,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from smartproxy.http.local.answering import expects_continue
 from smartproxy.http.local.channel import ResourceChannel
@@ -238,6 +238,27 @@ def _query(target: str) -> str:
     return mark + query
 
 
+class _CheckedResource:
+    """A resource that renders bytes, or later. The client of any other would get the ``repr`` of it and of what it has rendered."""
+
+    def __init__(self, resource: Any) -> None:
+        self._resource = resource
+
+    def __repr__(self) -> str:
+        return repr(self._resource)
+
+    def render(self, request: Request) -> bytes | int:
+        """What the resource renders.
+
+        :raises TypeError: where that is neither bytes nor ``NOT_DONE_YET``.
+        """
+        body = self._resource.render(request)
+        if isinstance(body, bytes) or body is NOT_DONE_YET:
+            return body
+        found = type(body).__name__
+        raise TypeError(f"{type(self._resource).__name__} rendered {found}: must be bytes or NOT_DONE_YET")
+
+
 class _RoutedRequest(Request):
     """A request whose failures are logged with the route, and whose framing is the client's connection's."""
 
@@ -253,6 +274,10 @@ class _RoutedRequest(Request):
             super().write(data)
         finally:
             self.clientproto = version
+
+    def render(self, resrc: Any) -> None:
+        """Render it, and its answer must be one."""
+        super().render(_CheckedResource(resrc))
 
     def processingFailed(self, reason: Failure) -> Failure:
         """An exception of the resource: a 500 without anything internal, or a cut where the answer was begun."""

@@ -49,6 +49,14 @@ class StatusTests(ResourceCase):
         self.assertTrue(received.startswith(b"HTTP/1.1 500 "), received)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
+    def test_a_body_that_is_not_bytes_is_a_500_and_logged(self):
+        """``twisted.web`` itself sends the client what the resource and its value look like, and logs nothing."""
+        for body in ("secret", None, 5):
+            self.page(lambda asked, body=body: body)
+            got = self.ask()
+            self.assertEqual((got.status, got.body), (500, b"Internal Server Error\n"), body)
+            self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1, body)
+
 
 class Failing:
     """A producer whose named methods raise."""
