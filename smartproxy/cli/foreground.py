@@ -53,13 +53,16 @@ def run(settings: Settings, target: str) -> int:
     stop = ForegroundStop(proxy, reactor)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: reactor.callFromThread(stop.requested))
-    admin = "" if settings.admin is None else "; admin API on http://127.0.0.1:8404"
-    click.echo(
-        f"smartproxy {__version__} forwards {proxy.listening_on()} to {target}{admin}; Ctrl-C stops", err=True
-    )
+    click.echo(start_line(settings, proxy.listening_on(), target), err=True)
     reactor.run(installSignalHandlers=False)
     lines.close()
     return 0
+
+
+def start_line(settings: Settings, listening_on: str, target: str) -> str:
+    """``smartproxy 0.1.0 forwards [::]:8080 to 127.0.0.1:9000; Ctrl-C stops``."""
+    admin = "; admin API on http://127.0.0.1:8404" if settings.admin else ""
+    return f"smartproxy {__version__} forwards {listening_on} to {target}{admin}; Ctrl-C stops"
 
 
 class ConnectionLines:

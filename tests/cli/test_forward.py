@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import smartproxy
 from smartproxy._version import __version__
 from smartproxy.cli import main
-from smartproxy.cli.foreground import ForegroundStop, ProblemPrinter, as_line
+from smartproxy.cli.foreground import ForegroundStop, ProblemPrinter, as_line, start_line
 from smartproxy.cli.forward_arguments import HostPort, parse_listen, parse_target
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
@@ -34,6 +34,12 @@ def run(*arguments):
     """Exit code, standard output and standard error of ``smartproxy forward``."""
     done = CliRunner().invoke(main, ["forward", *arguments])
     return done.exit_code, done.stdout, done.stderr
+
+
+def parsed(top=""):
+    """The settings that a command is made into, with ``top`` in front."""
+    route = "{name: forward, match: {ports: 80}, action: {targets: [{host: h, port: 9000}]}}"
+    return Settings.parse(f"{top}routes: [{route}]\n", "yaml", "command line")
 
 
 class PlaceTests(SynchronousTestCase):
@@ -176,10 +182,7 @@ class DocumentedTests(SynchronousTestCase):
 
     def test_readme_shows_the_lines_as_they_are_printed(self):
         readme = (ROOT / "README.rst").read_text()
-        self.assertRegex(
-            readme,
-            rf"smartproxy {re.escape(__version__)} forwards \[::\]:8080 to 127.0.0.1:9000; Ctrl-C stops\n",
-        )
+        self.assertIn(f"    {start_line(parsed(), '[::]:8080', '127.0.0.1:9000')}\n", readme)
         record = ConnectionRecord(1, Accepted(":80", 80, Endpoint("127.0.0.1", 40312), 0.0))
         record.moved_in(78, 0.0)
         record.moved_out(1256, 0.0)
@@ -188,6 +191,16 @@ class DocumentedTests(SynchronousTestCase):
 
 
 class LineTests(SynchronousTestCase):
+    def test_first_line_names_the_admin_api_only_where_there_is_one(self):
+        """Without ``--admin`` nothing listens there, or another proxy does."""
+        line = f"smartproxy {__version__} forwards :80 to h:9000"
+        for top, rest in (
+            ("", ""),
+            ("admin: false\n", ""),
+            ("admin: true\n", "; admin API on http://127.0.0.1:8404"),
+        ):
+            self.assertEqual(start_line(parsed(top), ":80", "h:9000"), f"{line}{rest}; Ctrl-C stops")
+
     def closed(self, outcome, target=None):
         record = ConnectionRecord(1, Accepted(":80", 80, Endpoint("2001:db8::1", 4711), 10.0))
         record.target = target
