@@ -17,7 +17,7 @@ from smartproxy.flow.side import destination_of
 from smartproxy.model.facts import Announced, ApplicationProtocol, Detected
 from smartproxy.model.outcome import EndedBy, RejectReason
 from smartproxy.wire import client_hello
-from smartproxy.wire.http_head import HeadParser, resembles_request
+from smartproxy.wire.http_head import HeadParser, precedes_request, resembles_request
 from smartproxy.wire.postgres import EncryptionAnswer, could_be_request, parse_cancel
 from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
@@ -148,7 +148,7 @@ class Detect:
                 return Detected(announced, ApplicationProtocol.HTTP, request=request.value)
             malformed = resembles_request(side.buffered)
             return Detected(announced, ApplicationProtocol.RAW, malformed=malformed)
-        return Detected(announced, ApplicationProtocol.RAW)
+        return Detected(announced, ApplicationProtocol.RAW, malformed=precedes_request(side.buffered))
 
     async def _started(self, side: Side, seen: Detected, start_tls: StartTls) -> Detected:
         """What follows a request for TLS, if ``seen`` is one. After a positive answer only a ClientHello may follow."""

@@ -58,6 +58,8 @@ _BEGINS = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH)
 # A head that cannot be parsed is one of HTTP all the same, unless its first line is none, or names another protocol (RTSP, ICE).
 _RESEMBLES = re.compile(rb"\S++ (?:/|https?:|\S++ HTTP/)", re.IGNORECASE)
 _ANOTHER = re.compile(rb"\S++ \S++ (?!HTTP/)[A-Z]++/[0-9]")
+# A server may skip blanks and empty lines (RFC 9112, 2.2), and take any word for a method.
+_SKIPPED = re.compile(rb"[ \t\r\n]|[^\r\n]*[ \t]HTTP/1\.[0-9][ \t]*\r?\n")
 _MAY_BEGIN = re.compile(rb"(?:[A-Z][A-Z-]{0,15} ?)?\Z")
 _LONGEST_BEGIN = 18
 
@@ -126,6 +128,11 @@ def begins_request(data: bytes | bytearray | memoryview) -> bool | None:
 def resembles_request(data: bytes | bytearray | memoryview) -> bool:
     """Whether a malformed head is a request that a lenient server might read, and not another protocol with words like GET."""
     return _RESEMBLES.match(data) is not None and _ANOTHER.match(data) is None
+
+
+def precedes_request(data: bytes | bytearray | memoryview) -> bool:
+    """Whether a lenient server might read a request in bytes that do not begin like one, or behind them."""
+    return _SKIPPED.match(data) is not None
 
 
 def parse(data: bytes | bytearray | memoryview, limits: HeadLimits = HEAD_LIMITS) -> Verdict[RequestHead]:

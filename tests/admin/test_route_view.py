@@ -37,7 +37,7 @@ routes:
       domains: "*.Example.com"
       proxyTlv: {authority: a.example.com, 0xE0: ["one", "hex:00ff"]}
       clientIp: [10.0.0.0/8, 192.0.2.1]
-    action: {group: db}
+    action: {group: db, protocol: tcp}
     security: {ipAllowList: 10.0.0.0/8, ipBlockList: 10.1.0.0/16, maxConnections: 50}
     stuckDetection: false
   - name: http

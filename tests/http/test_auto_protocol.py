@@ -224,10 +224,22 @@ class MalformedRequestsTests(AutoCase):
             (b"GET /api/x HTTP/1.2\r\nHost: a\r\n\r\n", 505),
             (b"GET /api/x HTTP/1.1\r\nHost: a\r\nX: " + bytes(70_000).replace(b"\0", b"x"), 431),
             (b"GET /api/" + bytes(70_000).replace(b"\0", b"x"), 414),
+            (b"\r\nGET /api/x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            (b"\r\n", 400),
+            (b" GET /api/x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ):
             self.start(API, REST)
             client = self.connect(said=head)
             self.assertEqual(parts(client.received)[0], status, head[:60])
+            self.network.stop(self.proxy)
+        self.assertEqual(self.backends["rest"].connections, [])
+
+    def test_any_word_may_be_a_method(self):
+        """Each request with one is routed as others are, where the line is there at once."""
+        for method in ("get", "A_B", "A" * 20):
+            self.start(API, REST)
+            self.connect(said=asking("/api/x").replace(b"GET", method.encode()))
+            self.assertIn(f"{method} /api/x HTTP/1.1\r\n".encode(), self.seen_by("api"))
             self.network.stop(self.proxy)
         self.assertEqual(self.backends["rest"].connections, [])
 

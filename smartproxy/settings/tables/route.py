@@ -240,7 +240,7 @@ class Action(Balancing):
     protocol: Literal["tcp", "http", "auto"] = "auto"
     """`tcp` relays bytes unchanged; `http` parses HTTP; `auto` is `http` where the action has `http`, `headers`,
     `rewrite`, `forwardedHeaders` or `errorPages`, and for connections that begin with a request where a route of the port is chosen
-    by requests (`path`, `methods`, `headers`, `query`). For `handler`, `http` gives a coroutine function each request, however its parameter is called."""
+    by requests; see the page "HTTP". For `handler`, `http` gives a coroutine function each request, however its parameter is called."""
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level, for this route."""
     handler: HandlerReference | None = None
@@ -264,7 +264,7 @@ class Action(Balancing):
     http: HttpSettings = HttpSettings()
     """How HTTP is spoken."""
     headers: MessageHeaders = MessageHeaders()
-    """Headers to set, add and remove. Values may have variables; see `HTTP <http.html>`."""
+    """Headers to set, add and remove. Values may have variables; see the page "HTTP"."""
     rewrite: RewriteSettings = RewriteSettings()
     """Another path and Host for the requests to targets."""
     forwarded_headers: Flag = True
