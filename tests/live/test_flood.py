@@ -52,7 +52,8 @@ class FloodTests(LiveCase):
     def test_refused_ones_that_do_not_close(self):
         """Their sockets count to ``maxConnections``, and another client is served at the cost of one of them."""
         front, most = self.port(), 20
-        proxy = self.proxy(route("echo", front, self.backend(echo), path="/api"), maxConnections=most)
+        made = route("echo", front, self.backend(echo), path="/api", action={"protocol": "tcp"})
+        proxy = self.proxy(made, maxConnections=most)
         before = proxy.descriptors
         for _ in range(most * 10):
             client = self.connect(front, source=FLOODER)

@@ -108,6 +108,7 @@ class VerifiedTests(ReEncryptingCase):
             ]
             for made in routes:  # they are dialed when the request is there
                 made["match"] |= {"path": "/*", "protocol": "http"}
+                made["action"]["protocol"] = "tcp"
             proxy = self.proxy(*routes, **way)
             for client in (self.secure(inside), self.connect(outside)):
                 client.sendall(request + bytes(300_000))
