@@ -102,7 +102,8 @@ class Detected(NamedTuple):
         requests for TLS.
     :ivar silent: whether the client has sent nothing for the time after which a route takes silent clients (``silence``).
     :ivar start_tls: whether the client requested TLS first, as PostgreSQL clients do, and was told to go on.
-    :ivar malformed: whether the first bytes are a request whose head is malformed or too large. ``protocol`` is that of other bytes then.
+    :ivar malformed: whether a lenient server might read a request in the first bytes, which are no valid one: its head is malformed or
+        too large, or is behind blanks or empty lines. ``protocol`` is ``RAW`` then.
     :ivar local: the address that a TLS client without SNI connected to, where the domains of some route are addresses.
     """
 

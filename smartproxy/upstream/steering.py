@@ -67,7 +67,7 @@ class TargetGroups:
         self._clock = clock
         self._idle_by_group = idle_by_group
         self.on_change: list[Callable[[ShownTarget, TargetState], object]] = []
-        #: Changes that are not reported yet: a callable that is told of one may make the next.
+        #: Changes that are not reported yet: a callable may cause another change while one is reported to it.
         self._changes: deque[tuple[ShownTarget, TargetState]] = deque()
         self._is_reporting = False
         groups.notify = self._changed

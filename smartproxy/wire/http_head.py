@@ -131,7 +131,7 @@ def resembles_request(data: bytes | bytearray | memoryview) -> bool:
 
 
 def precedes_request(data: bytes | bytearray | memoryview) -> bool:
-    """Whether a lenient server might read a request in bytes that do not begin like one, or behind them."""
+    """Whether a lenient server might read a request in bytes that do not begin like one: blanks or empty lines, or any line of HTTP/1."""
     return _SKIPPED.match(data) is not None
 
 

@@ -139,7 +139,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual((len(cancelled), self.heard, self.soon), (1, ["cancelled"], []))
 
     def test_cancel_where_a_canceller_raises_is_logged(self):
-        """It is code of an embedder: whoever cancels has to go on."""
+        """A canceller may be code of an embedder: the caller of cancel() must not fail by it."""
 
         async def wait():
             await Deferred(lambda _: 1 / 0)
