@@ -54,6 +54,14 @@ class AutoCase(NetworkTestCase):
         self.network.settle()
         self.assertEqual(parts(client.received[before:])[0], 200)
 
+    def assert_keeps_out(self, client):
+        """Behind a request for the route ``rest``, one for another name is refused, and no target gets it."""
+        self.ask(client, "/", "rest")
+        client.write(asking("/secret").replace(b"a.test", b"api.test"))
+        self.network.settle()
+        self.assertIn(b"HTTP/1.1 403 ", client.received)
+        self.assertNotIn(b"secret", self.seen_by("rest"))
+
 
 class RoutesByRequestTests(AutoCase):
     def test_each_request_of_a_connection_has_its_own_route(self):
@@ -160,11 +168,7 @@ class RoutesByRequestTests(AutoCase):
         for lists in ({"ip_block_list": ["0.0.0.0/0"]}, {"ip_allow_list": ["10.9.9.9"]}):
             self.start(forwarding("api", match={"domains": ["api.test"]}, security=lists), REST)
             client = self.connect()
-            self.ask(client, "/", "rest")
-            client.write(asking("/secret").replace(b"a.test", b"api.test"))
-            self.network.settle()
-            self.assertIn(b"HTTP/1.1 403 ", client.received)
-            self.assertNotIn(b"secret", self.seen_by("rest"))
+            self.assert_keeps_out(client)
             self.network.stop(self.proxy)
 
     def test_a_route_with_the_lists_of_defaults_counts(self):
@@ -173,11 +177,7 @@ class RoutesByRequestTests(AutoCase):
         closed = forwarding("api", match={"domains": ["api.test"]})
         self.start(open_, closed, defaults={"security": {"ip_allow_list": ["10.9.9.9"]}})
         client = self.connect()
-        self.ask(client, "/", "rest")
-        client.write(asking("/secret").replace(b"a.test", b"api.test"))
-        self.network.settle()
-        self.assertIn(b"HTTP/1.1 403 ", client.received)
-        self.assertNotIn(b"secret", self.seen_by("rest"))
+        self.assert_keeps_out(client)
 
     def test_a_route_for_other_names_counts(self):
         """A client with a name that all may have must not get past the route of all other names."""
