@@ -129,9 +129,8 @@ class Stream(LendsSocket):
             try:
                 data = self._sock.recv(size)
             except BlockingIOError:
-                self._readable = self._marked = (
-                    False  # urgent data was passed; after a FIN, a read would return nothing
-                )
+                # So urgent data was marked: after a FIN, a read returns nothing.
+                self._readable = self._marked = False
                 return
             except OSError as broken:
                 self._lost(Failure(error.ConnectionLost(str(broken))))
@@ -237,14 +236,14 @@ class Stream(LendsSocket):
         """Send all of ``data``."""
         self.write(b"".join(data))
 
-    def _send(self, data: bytes | bytearray | memoryview) -> int:
+    def _send(self, data: bytes | bytearray | memoryview, flags: int = 0) -> int:
         """Send ``data``. Returns how many bytes the kernel took; all, if the connection is broken.
 
         A write never fails in Twisted: the protocol is told of the loss later. So the error is kept, and the poller
         reports the socket in its next batch.
         """
         try:
-            return self._sock.send(data)
+            return self._sock.send(data, flags)
         except BlockingIOError:
             return 0
         except OSError as broken:
@@ -262,7 +261,8 @@ class Stream(LendsSocket):
             return
         out = self._out
         if out:
-            taken = self._send(out)
+            is_last = self._output is _FINISHING and self._producer is None
+            taken = self._send(out, socket.MSG_MORE if is_last else 0)  # the FIN goes with these bytes
             if taken < len(out):
                 self._out = out = bytearray(out) if isinstance(out, bytes) else out
                 del out[:taken]

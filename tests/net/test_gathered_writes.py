@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+
 from smartproxy.net.stream import Stream
 from tests.net.streams import HalfHeard, Heard, StreamCase
+
+#: ``tcpi_segs_out`` of struct tcp_info (linux/tcp.h).
+_SEGMENTS_AT = 136
+
+
+def _segments_sent(stream):
+    told = stream.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SEGMENTS_AT + 4)
+    return struct.unpack_from("=I", told, _SEGMENTS_AT)[0]
 
 
 class Recorded:
@@ -16,9 +27,9 @@ class Recorded:
     def __getattr__(self, name):
         return getattr(self._sock, name)
 
-    def send(self, data):
+    def send(self, data, *flags):
         self._sent.append(bytes(data))
-        return self._sock.send(data)
+        return self._sock.send(data, *flags)
 
 
 class GatheredTests(StreamCase):
@@ -84,6 +95,23 @@ class GatheredTests(StreamCase):
         )
         far.write(b"go")
         self.pump.until(lambda: far.received == b"first")
+
+    def test_the_fin_is_in_the_segment_of_the_last_bytes(self):
+        stream, heard, far = self.answering(b"head ", b"end", Stream.loseWriteConnection)
+        before = _segments_sent(stream)
+        far.write(b"go")
+        self.pump.until(lambda: far.received == b"head end" and far.ended)
+        self.assertEqual(heard.told, ["fin sent"])
+        # One may acknowledge what was received.
+        self.assertLessEqual(_segments_sent(stream) - before, 2)
+
+    def test_the_fin_follows_a_large_write(self):
+        large = bytes(range(256)) * 4000
+        stream, heard, far = self.answering(large, Stream.loseWriteConnection)
+        far.write(b"go")
+        self.pump.until(lambda: far.received == large and far.ended)
+        self.assertEqual(heard.told, ["fin sent"])
+        stream.loseConnection()
 
     def test_what_was_written_precedes_each_kind_of_end(self):
         for end in ("loseConnection", "loseWriteConnection", "abortConnection"):
