@@ -18,7 +18,7 @@ from setuptools import setup
 #: and ports, nor what runs at start, at a reload or once in a while.
 COMPILED = {
     "connections": "cleanup client_counts registry shares timeouts",
-    "flow": "coroutines deadline pace states",
+    "flow": "coroutines deadline event pace states",
     "http": """
         body client_connection downstream1 errors forward forwarded header_rules memo refusals reply request_body rewrite
         states templates terms tracing upgrade upstream1

@@ -20,6 +20,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from smartproxy.flow.event import AwaitableEvent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -44,8 +46,8 @@ def unfailed(awaited: Deferred[T]) -> Deferred[T]:
 class CancellableCoroutine(Generic[T]):
     """Runs ``coroutine``, once.
 
-    It waits for Deferreds, as one of ``Deferred.fromCoroutine`` does. That makes a Deferred for the result and three more
-    objects; a connection needs none of them, because its coroutine handles everything itself.
+    It waits for events (:mod:`smartproxy.flow.event`) and for Deferreds. ``Deferred.fromCoroutine`` makes a Deferred for the result
+    and three more objects; a connection needs none of them, because its coroutine handles everything itself.
 
     :param call_soon: calls a function in a later event loop iteration.
     """
@@ -60,7 +62,7 @@ class CancellableCoroutine(Generic[T]):
         self._call_soon = call_soon
         self._coroutine: Coroutine[Deferred[Any], Any, T] | None = coroutine
         self._context = copy_context()  # what an embedder's callable sets is for this coroutine only
-        self._awaited: Deferred[Any] | None = None
+        self._awaited: AwaitableEvent[Any] | Deferred[Any] | None = None
         self._result: Deferred[T] | None = None
 
     def start(self) -> Deferred[T]:
@@ -101,14 +103,23 @@ class CancellableCoroutine(Generic[T]):
             self._wait_for(awaited)
 
     def _wait_for(self, awaited: object) -> None:
-        """Go on when ``awaited`` fires; at once, with ``TypeError``, where it is not a Deferred and so never would."""
-        if isinstance(awaited, Deferred):
+        """Go on when ``awaited`` fires; at once, with ``TypeError``, where it is of another kind and so never would."""
+        if isinstance(awaited, AwaitableEvent):
+            self._awaited = awaited
+            awaited.follow(self._happened)
+        elif isinstance(awaited, Deferred):
             self._awaited = awaited
             awaited.addBoth(self._resumed)
         elif self._coroutine is not None:
             what = type(awaited).__name__
             why = f"a coroutine waits for {what}, not a Deferred: use Deferred.fromFuture for asyncio"
             self._step(self._coroutine.throw, TypeError(why))
+
+    def _happened(self) -> None:
+        """The event that it waits for has happened, and gives the coroutine its value or its failure itself."""
+        self._awaited = None
+        assert self._coroutine is not None  # noqa: S101 - it waits
+        self._step(self._coroutine.send, None)
 
     def _resumed(self, value: object) -> None:
         """What it waits for has fired with ``value``. The Deferred itself gives it to the coroutine, unless it is a failure."""

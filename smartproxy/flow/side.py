@@ -10,17 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import protocol
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
+from smartproxy.flow.event import AwaitableEvent
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire.host import unmapped
 
 if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
     from smartproxy.model.facts import Announced
 
 #: Buffered bytes above which reading pauses until they are consumed. It is the most that a phase waits for (a ClientHello
@@ -221,7 +222,7 @@ class Side(protocol.Protocol):
     receiver: Receiver | None = None
     _paused = False
     _wanted = 0
-    _waiting: Deferred[None] | None = None
+    _waiting: AwaitableEvent[None] | None = None
 
     # -- events of the transport --------------------------------------------------------------------
 
@@ -238,7 +239,7 @@ class Side(protocol.Protocol):
             self._paused = True
             self.transport.pauseProducing()
         if self._waiting is not None and len(self.buffered) >= self._wanted:
-            self._answer(None)
+            self._answer()
 
     def readConnectionLost(self) -> None:
         """Handle a FIN."""
@@ -246,7 +247,7 @@ class Side(protocol.Protocol):
         if self.receiver is not None:
             self.receiver.input_ended()
         elif self._waiting is not None:
-            self._answer(Failure(PeerClosed()))
+            self._answer(PeerClosed())
         else:
             self.left()
 
@@ -266,8 +267,8 @@ class Side(protocol.Protocol):
 
     # -- for a phase ---------------------------------------------------------------------------
 
-    def wait_for(self, at_least: int) -> Deferred[None]:
-        """Fires when ``at_least`` bytes are buffered; fails with :class:`PeerClosed` or :class:`DeadlineExpired`.
+    def wait_for(self, at_least: int) -> AwaitableEvent[None]:
+        """Happens when ``at_least`` bytes are buffered; fails with :class:`PeerClosed` or :class:`DeadlineExpired`.
 
         :raises PeerClosed: if the peer has ended its direction already.
         :raises Refused: if that is more than may be buffered.
@@ -277,7 +278,7 @@ class Side(protocol.Protocol):
             raise Refused(RejectReason.PENDING_DATA_LIMIT, detail)
         if self.ended:
             raise PeerClosed
-        waiting: Deferred[None] = Deferred(self._forget)
+        waiting: AwaitableEvent[None] = AwaitableEvent(self._forget)
         self._waiting = waiting
         self._wanted = at_least
         if self._paused:
@@ -289,7 +290,7 @@ class Side(protocol.Protocol):
     def expire(self) -> None:
         """Fail the current wait with :class:`DeadlineExpired`."""
         if self._waiting is not None:
-            self._answer(Failure(DeadlineExpired()))
+            self._answer(DeadlineExpired())
 
     def consume(self, count: int | None = None) -> bytes:
         """Remove the first ``count`` buffered bytes, or all of them, and return them."""
@@ -334,17 +335,17 @@ class Side(protocol.Protocol):
     def vanished(self, reason: Failure) -> None:
         """Handle a loss before the link: fail the current wait."""
         self.ended = True
-        self._answer(Failure(PeerClosed()))
+        self._answer(PeerClosed())
 
-    def _answer(self, result: Failure | None) -> None:
+    def _answer(self, why: Exception | None = None) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            if result is None:
-                waiting.callback(None)
+            if why is None:
+                waiting.happen(None)
             else:
-                waiting.errback(result)
+                waiting.fail(why)
 
-    def _forget(self, _: Deferred[None]) -> None:
+    def _forget(self) -> None:
         self._waiting = None
 
 

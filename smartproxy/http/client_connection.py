@@ -17,9 +17,9 @@ from smartproxy.serving.served import Served
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
+    from smartproxy.flow.event import AwaitableEvent
     from smartproxy.flow.side import Side
     from smartproxy.http.interfaces import Answerer
     from smartproxy.http.reply import ClientReply
@@ -70,7 +70,7 @@ class ClientConnection(Served):
         self._deadline = MovableDeadline(services.deadlines, self._expired)
         services.clients.add(self)
 
-    def start(self) -> Deferred[CloseReason]:
+    def start(self) -> AwaitableEvent[CloseReason]:
         """Start, with the bytes that were received already. Returns :attr:`done`."""
         held, ended = self.side.consume(), self.side.ended
         self.side.attach(self)

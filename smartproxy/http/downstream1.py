@@ -353,7 +353,8 @@ class HttpDownstream(ClientConnection):
         self.side.buffered, self._held = self._held, b""
         self._is_holding = False  # it is the relay's to read
         self.side.ended = self.is_ended
-        self._services.relay(record, self.side, linked, exchange).chainDeferred(self.done)
+        over = self._services.relay(record, self.side, linked, exchange)
+        over.hand_on(self.done.happen, self.done.fail)
 
     def _go_on(self) -> None:
         """Answer what was held while the client did not read."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
+    from smartproxy.flow.event import AwaitableEvent
     from smartproxy.flow.side import Side
     from smartproxy.model.facts import Routed
     from smartproxy.model.outcome import CloseReason
@@ -24,8 +24,8 @@ class TunnelEnd(Protocol):
 
     def start(
         self, record: ConnectionRecord, side: Side, routed: Routed, clock: IReactorTime
-    ) -> Deferred[CloseReason]:
-        """Serve the connection. The Deferred fires when it has ended."""
+    ) -> AwaitableEvent[CloseReason]:
+        """Serve the connection. Its end happens with the reason."""
 
 
 class AnswerReceiver(Protocol):

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from twisted.internet.defer import Deferred
-
     from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.event import AwaitableEvent
     from smartproxy.flow.side import Side
     from smartproxy.http.in_force import InForce
     from smartproxy.http.interfaces import Answerer, AnswerReceiver, TunnelEnd
@@ -76,7 +75,7 @@ class HttpServices(NamedTuple):
     begun: Callable[[Exchange], None]
     finished: Callable[[Exchange, float], None]
     splicer: Splicer
-    relay: Callable[[ConnectionRecord, Side, Connected | TunnelEnd, Exchange], Deferred[CloseReason]]
+    relay: Callable[[ConnectionRecord, Side, Connected | TunnelEnd, Exchange], AwaitableEvent[CloseReason]]
     in_force: InForce[Any]
     served_by: object
     carried_over: Callable[[Routed], tuple[Routed, HttpPlan, HttpServices] | None]

@@ -25,11 +25,11 @@ from smartproxy.wire.http_head import parse_block, parse_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
 
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.connections.timeouts import ConnectionTimeouts
     from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.event import AwaitableEvent
     from smartproxy.flow.side import Side
     from smartproxy.flow.threads import Call
     from smartproxy.http.in_force import RequestRouter
@@ -91,7 +91,7 @@ class ExchangeHttp:
         connect_new: Connect,
         pool: Pool,
         recorder: ExchangeRecorder,
-        relay: Callable[..., Deferred[CloseReason]],
+        relay: Callable[..., AwaitableEvent[CloseReason]],
         timeouts: ConnectionTimeouts,
         listener: str,
         routes: Mapping[str, RoutePlan],
@@ -141,8 +141,8 @@ class ExchangeHttp:
         side: Side,
         routed: Routed,
         header: Callable[[Routed, TargetPlan], bytes],
-    ) -> Deferred[CloseReason]:
-        """Serve the connection. The Deferred fires with the reason when it has ended.
+    ) -> AwaitableEvent[CloseReason]:
+        """Serve the connection. Its end happens with the reason when it has ended.
 
         :param header: the PROXY header for a target.
         """
@@ -308,7 +308,7 @@ class ExchangeHttp:
 
     def _tunnel(
         self, record: ConnectionRecord, side: Side, linked: Connected | TunnelEnd, exchange: Exchange
-    ) -> Deferred[CloseReason]:
+    ) -> AwaitableEvent[CloseReason]:
         """Relay a connection that has switched to another protocol, on the terms of its route. It is logged when it has ended."""
         route = exchange.routed.route
         assert route.http is not None  # noqa: S101 - it speaks HTTP
@@ -337,7 +337,7 @@ class ExchangeHttp:
             over = self._relay(record, side, linked.side, linked.address, b"")
         else:
             over = linked.start(record, side, exchange.routed, self._clock)
-        return over.addCallback(ended)
+        return over.then(ended)
 
     def _take(self, exchange: Exchange) -> tuple[Connected | None, Turn]:
         """The target of an exchange, and an idle connection to it, if there is one.

@@ -6,12 +6,12 @@ byte, the client is refused as if the target had failed the handshake: the relay
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
 from smartproxy.errors import DialFailed
-from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.outcome import CloseReason, RejectReason, RelayKind
 from smartproxy.net.detach import Detached, can_detach
 from smartproxy.net.poller import MARKED, READABLE
@@ -25,8 +25,7 @@ from smartproxy.tls.transport import TlsTransport, channel_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.defer import Deferred
-
+    from smartproxy.flow.event import AwaitableEvent
     from smartproxy.flow.side import Side, SideTransport
     from smartproxy.model.address import TargetAddress
     from smartproxy.model.record import ConnectionRecord
@@ -69,11 +68,10 @@ class StartRelay:
         target: TargetAddress,
         header: bytes,
         exchanged: tuple[int, int] = (0, 0),
-    ) -> Deferred[CloseReason]:
-        """Start the relay. The Deferred fires with the reason when the connection has ended.
+    ) -> AwaitableEvent[CloseReason]:
+        """Start the relay. Its end happens with the reason when the connection has ended.
 
-        It fails with, or at once this raises, :class:`~smartproxy.errors.DialFailed` when the target's TLS failed before a
-        byte of an answer. ``client`` still has its connection then.
+        It fails with :class:`~smartproxy.errors.DialFailed` when the target's TLS failed before a byte of an answer. ``client`` still has its connection then.
 
         :param exchanged: payload bytes that were handed on before the link, each way; they are counted here.
         """
@@ -86,12 +84,11 @@ class StartRelay:
         record.link(relay, RelayKind.SPLICE if isinstance(relay, SpliceRelay) else RelayKind.TRANSPORT)
         done = relay.start(header, client.consume(), client.ended)
         if has_tls and isinstance(relay, (TlsRelay, TransportRelay)):
-            done.addCallback(self._ended, relay, client, near)
-            return unfailed(done)
+            return done.then(partial(self._ended, relay, client, near))
         return done
 
     def _ended(
-        self, reason: CloseReason, relay: TlsRelay | TransportRelay, client: Side, near: SideTransport
+        self, relay: TlsRelay | TransportRelay, client: Side, near: SideTransport, reason: CloseReason
     ) -> CloseReason:
         """The reason; a failure where the client is to be refused."""
         if not relay.problem:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from smartproxy.flow.callables import ask, description_of
-from smartproxy.flow.coroutines import unfailed
 from smartproxy.flow.signatures import serves
 from smartproxy.http.local.handlers import answers_of
 from smartproxy.model.outcome import CloseReason
@@ -22,9 +21,9 @@ from smartproxy.serving.protocols import ServedProtocol, address_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
+    from smartproxy.flow.event import AwaitableEvent
     from smartproxy.flow.side import Side
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import Choice, RoutePlan
@@ -49,7 +48,7 @@ class Serve:
         side: Side,
         routed: Routed,
         require_live: Callable[[], None],
-        exchange: Callable[..., Deferred[CloseReason]],
+        exchange: Callable[..., AwaitableEvent[CloseReason]],
         header: Callable[..., bytes],
     ) -> CloseReason:
         """Serve the connection to its end, and return the close reason.
@@ -68,7 +67,7 @@ class Serve:
             answers = answers_of(handler)
             if answers is not None:
                 route = replace(routed.route, answers=answers, http=routed.route.chosen_http or HttpPlan())
-                return await unfailed(exchange(record, side, routed._replace(route=route), header))
+                return await exchange(record, side, routed._replace(route=route), header)
         self._watch(record, routed.route)
         served = self._served(handler, record, side, routed)
         require_live()
@@ -76,7 +75,7 @@ class Serve:
             side.transport.loseConnection()
             return CloseReason.NORMAL
         record.link(served)
-        return await unfailed(served.start())
+        return await served.start()
 
     def _served(self, handler: Any, record: ConnectionRecord, side: Side, routed: Routed) -> Served | None:
         """The connection with its handler; ``None`` where a factory's ``buildProtocol`` returns none."""

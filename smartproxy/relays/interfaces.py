@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-
+    from smartproxy.flow.event import AwaitableEvent
     from smartproxy.model.outcome import CloseReason
     from smartproxy.model.record import ConnectionRecord
 
@@ -25,13 +24,13 @@ class IRelay(Interface):
 
     record: ConnectionRecord = Attribute("Counts the bytes.")
 
-    def start(header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
+    def start(header: bytes, held: bytes, ended: bool) -> AwaitableEvent[CloseReason]:
         """Start relaying.
 
         :param header: is sent upstream first, and not counted.
         :param held: the client's first bytes, received before the link.
         :param ended: whether the client's FIN was received already.
-        :return: fires with the reason when both sockets are closed.
+        :return: happens with the reason when both sockets are closed.
         """
 
     def gone() -> tuple[bool, bool]:
@@ -41,7 +40,7 @@ class IRelay(Interface):
         """How many bytes both peers have acknowledged so far; ``None`` if nothing waits to be acknowledged."""
 
     def abort(reason: CloseReason) -> None:
-        """Reset both sides now. The Deferred of :meth:`start` fires with ``reason``.
+        """Reset both sides now. The event of :meth:`start` happens with ``reason``.
 
         For ``half_close_timeout``, a side whose end was sent in order is closed in order: it may still be reading.
         """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from twisted.internet.defer import Deferred
 from zope.interface import classImplements
 
+from smartproxy.flow.event import AwaitableEvent
 from smartproxy.model.outcome import CloseReason, EndedBy
 from smartproxy.net.liveness import socket_gone
 from smartproxy.net.outgoing import acknowledged
@@ -30,7 +30,7 @@ _WRITE_FAILED, _FINISHED, _CUTTING = Writing.FAILED, Writing.FINISHED, Writing.C
 class SocketRelay(Generic[H]):
     """Two sockets of the poller, relayed. A subclass says how bytes move, by the halves that it makes.
 
-    :ivar done: fires with the reason when both sockets are closed.
+    :ivar done: happens with the reason when both sockets are closed.
     :ivar awaited: see :class:`~smartproxy.relays.half.PairRelay`, and so are ``reason`` and ``resets``.
     """
 
@@ -40,7 +40,7 @@ class SocketRelay(Generic[H]):
     def __init__(self, client: H, upstream: H, record: ConnectionRecord, poller: Poller) -> None:
         self.record = record
         self.poller = poller
-        self.done: Deferred[CloseReason] = Deferred()
+        self.done: AwaitableEvent[CloseReason] = AwaitableEvent()
         self.reason = CloseReason.NORMAL
         self.resets = True
         self.awaited = WRITABLE
@@ -51,7 +51,7 @@ class SocketRelay(Generic[H]):
         poller.hand_over(client.sock.fileno(), client)
         poller.hand_over(upstream.sock.fileno(), upstream)
 
-    def start(self, header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
+    def start(self, header: bytes, held: bytes, ended: bool) -> AwaitableEvent[CloseReason]:
         """See :class:`~smartproxy.relays.interfaces.IRelay`."""
         client, upstream = self.client, self.upstream
         if ended:
@@ -67,7 +67,7 @@ class SocketRelay(Generic[H]):
 
     def abort(self, reason: CloseReason) -> None:
         """End both halves with a reset; in order, where the end was sent and its timeout has passed."""
-        if self.done.called:
+        if self.done.has_happened:
             return
         for half in (self.client, self.upstream):
             if reason is not CloseReason.HALF_CLOSE_TIMEOUT or half.writing is not _FINISHED:
@@ -76,13 +76,13 @@ class SocketRelay(Generic[H]):
 
     def gone(self) -> tuple[bool, bool]:
         """Whether the client's and the upstream's connection no longer exist in the kernel."""
-        if self.done.called:
+        if self.done.has_happened:
             return True, True
         return socket_gone(self.client.sock), socket_gone(self.upstream.sock)
 
     def acknowledged(self) -> int | None:
         """See :class:`~smartproxy.relays.interfaces.IRelay`."""
-        return None if self.done.called else acknowledged(self.client.sock, self.upstream.sock)
+        return None if self.done.has_happened else acknowledged(self.client.sock, self.upstream.sock)
 
     def broken(self, half: H) -> None:
         """Reset the other half behind its last byte: ``half`` was reset, or its TLS failed, and nothing of it is left."""
@@ -91,7 +91,7 @@ class SocketRelay(Generic[H]):
 
     def cut(self, half: H, *, resets: bool) -> None:
         """Cut the other half off when it was sent everything that was received from ``half``."""
-        if self.done.called:
+        if self.done.has_happened:
             return
         self.blame(half)
         other = half.peer
@@ -107,7 +107,7 @@ class SocketRelay(Generic[H]):
         half.forget()
         other.change(HalfEvent.PEER_CUT)
         other.cut_off(is_lost=False)
-        if not self.done.called:
+        if not self.done.has_happened:
             self.half_closed(half)
 
     def blame(self, half: H) -> None:
@@ -133,7 +133,7 @@ class SocketRelay(Generic[H]):
             self.close(half)
         # Without these circles, the halves are freed now and not by the garbage collector.
         del client.peer, upstream.peer, self.client, self.upstream
-        self.done.callback(reason)
+        self.done.happen(reason)
 
     def close(self, half: H) -> None:
         """Close the socket of ``half``."""

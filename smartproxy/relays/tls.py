@@ -236,7 +236,7 @@ class TlsRelay(SocketRelay[TlsHalf]):
 
     def tls_failed(self, half: TlsHalf, why: str) -> None:
         """The peer of ``half`` has sent an alert, or what is no TLS."""
-        if self.done.called:  # sending our own alert has ended the relay
+        if self.done.has_happened:  # sending our own alert has ended the relay
             return
         reason = CloseReason.CLIENT_RESET if half is self.client else CloseReason.UPSTREAM_RESET
         self.record.explain(reason, f"its TLS failed: {why}")
@@ -252,7 +252,7 @@ class TlsRelay(SocketRelay[TlsHalf]):
         """See :meth:`SocketRelay.broken`. A client that is spared is not reset."""
         if self.spared is None:
             SocketRelay.broken(self, half)
-        elif not self.done.called:
+        elif not self.done.has_happened:
             self.blame(half)
             self.end(self.reason)
 

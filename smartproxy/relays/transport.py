@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from smartproxy.errors import ConnectionTruncated, TlsConnectionLost
+from smartproxy.flow.event import AwaitableEvent
 from smartproxy.model.ending import TRUNCATED
 from smartproxy.model.outcome import CloseReason, EndedBy
 from smartproxy.net.failed_write import read_before_loss
@@ -138,11 +138,11 @@ class TransportRelay:
         self.problem = ""
         self.spared = False
         self.first = b""
-        self.done: Deferred[CloseReason] = Deferred()
+        self.done: AwaitableEvent[CloseReason] = AwaitableEvent()
         self.inward = _Direction(self, client, upstream, record.moved_in, CloseReason.CLIENT_RESET)
         self.outward = _Direction(self, upstream, client, record.moved_out, CloseReason.UPSTREAM_RESET)
 
-    def start(self, header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
+    def start(self, header: bytes, held: bytes, ended: bool) -> AwaitableEvent[CloseReason]:
         """See :class:`~smartproxy.relays.interfaces.IRelay`."""
         first = header + held
         self.inward.first = held[:ENOUGH]
@@ -166,7 +166,7 @@ class TransportRelay:
 
     def abort(self, reason: CloseReason) -> None:
         """Reset both sides; in order, where the end was sent and its timeout has passed. The first reason counts."""
-        if self.done.called:
+        if self.done.has_happened:
             return
         if self.reason is CloseReason.NORMAL:
             self.reason = reason
@@ -180,13 +180,13 @@ class TransportRelay:
 
     def gone(self) -> tuple[bool, bool]:
         """Whether the client's and the upstream's connection no longer exist, according to the kernel."""
-        if self.done.called:
+        if self.done.has_happened:
             return True, True
         return transport_gone(self.inward.source.transport), transport_gone(self.outward.source.transport)
 
     def acknowledged(self) -> int | None:
         """See :class:`~smartproxy.relays.interfaces.IRelay`."""
-        if self.done.called:
+        if self.done.has_happened:
             return None
         return acknowledged_by(self.inward.source.transport, self.outward.source.transport)
 
@@ -205,13 +205,13 @@ class TransportRelay:
                 each.source.transport.loseConnection()
 
     def _over(self) -> None:
-        if self.done.called:
+        if self.done.has_happened:
             return
         inward, outward = self.inward, self.outward
         # Without these circles, the relay is freed now and not by the garbage collector.
         inward.source.receiver = outward.source.receiver = None
         del self.inward, self.outward
-        self.done.callback(self.reason)
+        self.done.happen(self.reason)
 
     def _spare_client(self) -> None:
         if self.reason is CloseReason.NORMAL:

@@ -203,7 +203,7 @@ class ServedCoroutine(Served):
         self._serve = serve
         self._running: CancellableCoroutine[object] | None = None
         self._call_soon = lambda call: clock.callLater(0, call)
-        self._refused: Failure | None = None
+        self._refused: BaseException | None = None
         self._closing = False
         self._left: Failure | None = None
         self.gone_already = False
@@ -253,14 +253,14 @@ class ServedCoroutine(Served):
             connection.gone()
 
     def over(self, why: Failure) -> None:
-        """Fire :attr:`done`. A connection that the handler refused is counted as refused, however its socket closed."""
+        """Let :attr:`done` happen. A connection that the handler refused is counted as refused, however its socket closed."""
         refused, self._refused = self._refused, None  # its traceback refers to frames that hold this object
         if refused is None:
             super().over(why)
             return
         self.side.receiver = self._connection = None  # the latter is a reference cycle, too
-        if not self.done.called:
-            self.done.errback(refused)
+        if not self.done.has_happened:
+            self.done.fail(refused)
 
     def abort(self, reason: CloseReason) -> None:
         """End it now, with a reset."""
@@ -307,7 +307,7 @@ class ServedCoroutine(Served):
         """The coroutine has raised. A CancelledError or ConnectionClosed of a closed connection is no failure."""
         self._running = None
         moved = self.record.bytes_received or self.record.bytes_sent
-        if why.check(Refused) and not moved and not self.done.called:
+        if why.check(Refused) and not moved and not self.done.has_happened:
             self._refuse(why)
         elif not (self.gone_already and why.check(CancelledError, ConnectionClosed)):
             self.fail(why)
@@ -317,7 +317,7 @@ class ServedCoroutine(Served):
 
     def _refuse(self, why: Failure) -> None:
         """The handler has refused the client: return its side to the control path, which answers and closes it."""
-        self._refused = why
+        self._refused = why.value
         if not self.gone_already and self._reason is None:
             self.transport.unregisterProducer()
             self.over(why)

@@ -51,7 +51,7 @@ class ClientTransport:
     def write(self, data: bytes) -> None:
         """Send ``data`` to the client. Ignored after the end of our direction, as by any transport."""
         served = self._served
-        if self._finished or (self._leaving and not self._producing) or served.done.called:
+        if self._finished or (self._leaving and not self._producing) or served.done.has_happened:
             return
         self._transport.write(data)
         served.record.moved_out(len(data), served.clock())

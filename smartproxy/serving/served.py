@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from smartproxy.flow.event import AwaitableEvent
 from smartproxy.model.ending import about, in_words
 from smartproxy.model.outcome import CloseReason, EndedBy
 from smartproxy.net.liveness import transport_gone
@@ -34,7 +34,7 @@ class Served:
     """One connection and the code that serves it. It owns the connection: see :attr:`ConnectionRecord.owner`.
 
     :param clock: monotonic seconds.
-    :ivar done: fires with the reason when the connection has ended.
+    :ivar done: happens with the reason when the connection has ended.
     :ivar deaf: whether received bytes are read and dropped, and not counted.
     """
 
@@ -42,7 +42,7 @@ class Served:
         self.record = record
         self.side = side
         self.clock = clock
-        self.done: Deferred[CloseReason] = Deferred()
+        self.done: AwaitableEvent[CloseReason] = AwaitableEvent()
         self.deaf = False
         self._reason: CloseReason | None = None
 
@@ -51,7 +51,7 @@ class Served:
         """The transport of the client."""
         return self.side.transport
 
-    def start(self) -> Deferred[CloseReason]:
+    def start(self) -> AwaitableEvent[CloseReason]:
         """Start, with the bytes that were received already. Returns :attr:`done`."""
         held, ended = self.side.consume(), self.side.ended
         self.side.attach(self)
@@ -99,7 +99,7 @@ class Served:
 
     def abort(self, reason: CloseReason) -> None:
         """Reset the connection now. The first reason counts."""
-        if not self.done.called:
+        if not self.done.has_happened:
             self._reason = self._reason or reason
             self.transport.abortConnection()
 
@@ -125,11 +125,11 @@ class Served:
         self.over(why)
 
     def over(self, why: Failure) -> None:
-        """Fire :attr:`done`, and release the side, so that no circle of references is left."""
+        """Let :attr:`done` happen, and release the side, so that no circle of references is left."""
         self.side.receiver = None
-        if not self.done.called:
+        if not self.done.has_happened:
             clean = isinstance(why.value, ConnectionDone)
-            self.done.callback(self._reason or (CloseReason.NORMAL if clean else CloseReason.CLIENT_RESET))
+            self.done.happen(self._reason or (CloseReason.NORMAL if clean else CloseReason.CLIENT_RESET))
 
     # -- for a subclass ------------------------------------------------------------------------------
 

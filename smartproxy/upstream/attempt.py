@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from twisted.internet.defer import fail
-
 from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
 from smartproxy.flow.coroutines import unfailed
+from smartproxy.flow.event import AwaitableEvent
 from smartproxy.model.address import Endpoint, UnixEndpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan.target import CLIENT_NAME
@@ -163,7 +162,9 @@ class Attempts:
             self._log.session_refused(attempt.candidate, routed.route, refused)
         return await self._opened(attempt, host, await self._begun(attempt, host, port), resume=False)
 
-    async def _begun(self, attempt: DialTerms, host: str | UnixEndpoint, port: int) -> Deferred[Upstream]:
+    async def _begun(
+        self, attempt: DialTerms, host: str | UnixEndpoint, port: int
+    ) -> AwaitableEvent[Upstream]:
         """The connection to ``host`` that is being made."""
         if isinstance(host, UnixEndpoint):
             return self._dial(attempt, host)
@@ -175,13 +176,13 @@ class Attempts:
         self,
         attempt: DialTerms,
         host: str | UnixEndpoint,
-        dialed: Deferred[Upstream],
+        dialed: AwaitableEvent[Upstream],
         *,
         resume: bool = True,
     ) -> Connected:
         """A connection to ``host``, when it is made, with its TLS."""
         candidate, target, routed = attempt.candidate, attempt.target, attempt.routed
-        side = await unfailed(dialed)
+        side = await dialed
         forget = side.on_closed
         connected = Connected(
             side, side.address, target, candidate, attempt.group, attempt.header(target), host
@@ -240,7 +241,7 @@ class Attempts:
 
     def _dial_one_of(
         self, attempt: DialTerms, host: str, addresses: Sequence[str], port: int
-    ) -> Deferred[Upstream]:
+    ) -> AwaitableEvent[Upstream]:
         """Dial the addresses of ``host`` until one is connected.
 
         :raises DialFailed: if none can be reached from the target's source address.
@@ -253,7 +254,7 @@ class Attempts:
             addresses, lambda address: self._dial(attempt, Endpoint(address, port)), self._clock
         ).start()
 
-    def _dial(self, attempt: DialTerms, to: TargetAddress) -> Deferred[Upstream]:
+    def _dial(self, attempt: DialTerms, to: TargetAddress) -> AwaitableEvent[Upstream]:
         """Dial one address."""
         route, budget, group = attempt.routed.route, attempt.budget, attempt.group
         keep_alive = self._keep_alive.get(route)
@@ -268,19 +269,21 @@ class Attempts:
             dialed = self._dial_own_port(factory, to, attempt.routed, budget)
         else:
             dialed = factory.dial(self._dialer, budget.seconds())
-        if group is not None and not dialed.called:
+        if group is not None and not dialed.has_happened:
             self._pending.add((factory, group.hesitates, attempt.candidate, budget, self._clock.seconds()))
         return dialed
 
     def _dial_own_port(
         self, factory: UpstreamFactory, to: Endpoint, routed: Routed, budget: DialBudget
-    ) -> Deferred[Upstream]:
+    ) -> AwaitableEvent[Upstream]:
         """Dial the port number of a listener of this proxy, on this machine or another one."""
         client, loops = routed.detected.announced.accepted, self._loops
         try:
             loops.check(to, client, routed.route.name)
         except DialFailed as loop:
-            return fail(loop)
+            refused: AwaitableEvent[Upstream] = AwaitableEvent()
+            refused.fail(loop)
+            return refused
         # The reactor connects later, and is to choose the port now: the connection may be accepted before it is reported.
         if not factory.source and not self._dialer.connects_at_once:
             factory.source = own_source(to.host)

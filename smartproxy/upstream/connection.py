@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory
 
 from smartproxy.errors import DialAbandoned
+from smartproxy.flow.event import AwaitableEvent
 from smartproxy.flow.side import Side
 from smartproxy.model.address import UnixEndpoint
 from smartproxy.model.outcome import RejectReason
@@ -71,17 +71,17 @@ class UpstreamFactory(ClientFactory):
         self.source = source
         self.keep_alive = keep_alive
         self.apply = apply
-        self._waiting: Deferred[Upstream] | None = None
+        self._waiting: AwaitableEvent[Upstream] | None = None
         self._connecting: IConnecting | None = None
 
-    def dial(self, dialer: IDialer, timeout: float, source: str = "") -> Deferred[Upstream]:
+    def dial(self, dialer: IDialer, timeout: float, source: str = "") -> AwaitableEvent[Upstream]:
         """Begin to connect.
 
         :param source: local address to connect from; empty leaves it to the system.
-        :return: fires with the connection, paused; fails with a :class:`~smartproxy.errors.DialFailed`. Cancelling
+        :return: happens with the connection, paused; fails with a :class:`~smartproxy.errors.DialFailed`. Cancelling
             it cancels the attempt.
         """
-        connected = self._waiting = Deferred(self._cancelled)
+        connected = self._waiting = AwaitableEvent(self._cancelled)
         connecting = dialer.dial(self.to, self, timeout, self.source)
         if self._waiting is not None:  # it has not succeeded or failed already
             self._connecting = connecting
@@ -104,7 +104,7 @@ class UpstreamFactory(ClientFactory):
             connecting.stopConnecting()
         if waiting is not None:
             why = f"{self.to}: no answer in {after:g} s, another target is tried"
-            waiting.errback(DialAbandoned(RejectReason.UPSTREAM_TIMEOUT, why))
+            waiting.fail(DialAbandoned(RejectReason.UPSTREAM_TIMEOUT, why))
 
     def buildProtocol(self, addr: Any) -> Upstream:
         """The connection is being established: make its protocol."""
@@ -117,16 +117,16 @@ class UpstreamFactory(ClientFactory):
             upstream.transport.abortConnection()
             self._end()
         else:
-            waiting.callback(upstream)
+            waiting.happen(upstream)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         """The attempt has failed."""
         waiting = self._finish()
         self._end()
         if waiting is not None:
-            waiting.errback(failure_of(reason, self.to, self.source))
+            waiting.fail(failure_of(reason, self.to, self.source))
 
-    def _cancelled(self, _: Deferred[Upstream]) -> None:
+    def _cancelled(self) -> None:
         connecting = self._connecting
         self._finish()
         if connecting is not None:
@@ -136,8 +136,8 @@ class UpstreamFactory(ClientFactory):
         if self.on_end is not None:
             self.on_end()
 
-    def _finish(self) -> Deferred[Upstream] | None:
-        """The Deferred that still waits for the attempt, if any; it is cleared."""
+    def _finish(self) -> AwaitableEvent[Upstream] | None:
+        """What still waits for the attempt, if any; it is cleared."""
         waiting, self._waiting = self._waiting, None
         self._connecting = None
         return waiting

@@ -6,17 +6,16 @@ and the other attempts are cancelled. So a dead address costs a quarter of a sec
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
-
 from smartproxy.errors import Refused
+from smartproxy.flow.event import AwaitableEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
-    from twisted.python.failure import Failure
 
     from smartproxy.upstream.connection import Upstream
 
@@ -28,22 +27,25 @@ class Race:
     """Attempts at ``addresses``, which must not be empty.
 
     :param attempt: begins to connect to one address.
-    :ivar won: fires with the first connection; fails as the last attempt did, with the details of all. Cancelling it
+    :ivar won: happens with the first connection; fails as the last attempt did, with the details of all. Cancelling it
         cancels all attempts.
     """
 
     def __init__(
-        self, addresses: Sequence[str], attempt: Callable[[str], Deferred[Upstream]], clock: IReactorTime
+        self,
+        addresses: Sequence[str],
+        attempt: Callable[[str], AwaitableEvent[Upstream]],
+        clock: IReactorTime,
     ) -> None:
         self._remaining = list(addresses)
         self._attempt = attempt
         self._clock = clock
-        self._running: list[Deferred[Upstream]] = []
+        self._running: list[AwaitableEvent[Upstream]] = []
         self._timer: IDelayedCall | None = None
         self._details: list[str] = []
-        self.won: Deferred[Upstream] = Deferred(lambda _: self._cancel_all())
+        self.won: AwaitableEvent[Upstream] = AwaitableEvent(self._cancel_all)
 
-    def start(self) -> Deferred[Upstream]:
+    def start(self) -> AwaitableEvent[Upstream]:
         """Start the first attempt. Returns :attr:`won`."""
         self._next()
         return self.won
@@ -54,24 +56,24 @@ class Race:
         self._running.append(running)
         if self._remaining:
             self._timer = self._clock.callLater(HEAD_START, self._next)
-        running.addCallbacks(self._connected, self._failed, callbackArgs=(running,), errbackArgs=(running,))
+        running.hand_on(partial(self._connected, running), partial(self._failed, running))
 
-    def _connected(self, upstream: Upstream, winner: Deferred[Upstream]) -> None:
+    def _connected(self, winner: AwaitableEvent[Upstream], upstream: Upstream) -> None:
         self._running.remove(winner)
         self._cancel_all()
-        self.won.callback(upstream)
+        self.won.happen(upstream)
 
-    def _failed(self, why: Failure, loser: Deferred[Upstream]) -> None:
+    def _failed(self, loser: AwaitableEvent[Upstream], why: BaseException) -> None:
         if loser not in self._running:
             return  # cancelled: another attempt has won
         self._running.remove(loser)
-        if isinstance(why.value, Refused):
-            self._details.append(why.value.detail)
-            why.value.detail = "; ".join(self._details)
+        if isinstance(why, Refused):
+            self._details.append(why.detail)
+            why.detail = "; ".join(self._details)
         if self._remaining:
             self._next()
         elif not self._running:
-            self.won.errback(why)
+            self.won.fail(why)
 
     def _cancel_all(self) -> None:
         self._stop_timer()

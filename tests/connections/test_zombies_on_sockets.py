@@ -46,7 +46,7 @@ class Relayed:
         self.record.stuck_detection = route.keep_alive.treatment is not Treatment.IMMORTAL
         self.world.link()
         self.record.owner = self.world.relay
-        self.world.relay.done.addCallback(
+        self.world.over.addCallback(
             lambda _: registry.close(self.record, self.world.outcome[0], self.clock.seconds())
         )
         sweep = ZombieSweep(ZombiePlan(), registry, self.fixture.counters, self.clock)

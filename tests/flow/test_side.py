@@ -111,7 +111,7 @@ class SideTests(SynchronousTestCase):
         """A PROXY header and a ClientHello behind it may together fill the buffer."""
         self.say(bytes(4 * HOLD))
         self.side.consume(HOLD)
-        waiting = self.side.wait_for(HOLD)
+        waiting = self.side.wait_for(HOLD).deferred()
         self.clock.advance(0)
         self.successResultOf(waiting)
         self.assertGreaterEqual(len(self.side.buffered), HOLD)
@@ -120,33 +120,33 @@ class SideTests(SynchronousTestCase):
         self.assertRaises(Refused, self.side.wait_for, HOLD + 1)
 
     def test_a_wait_fires_when_enough_bytes_are_buffered(self):
-        waiting = self.side.wait_for(3)
+        waiting = self.side.wait_for(3).deferred()
         self.say(b"12")
         self.assertNoResult(waiting)
         self.say(b"3")
         self.assertIsNone(self.successResultOf(waiting))
 
     def test_a_wait_fails_when_the_peer_has_ended(self):
-        waiting = self.side.wait_for(3)
+        waiting = self.side.wait_for(3).deferred()
         self.far.fin()
         self.clock.advance(0)
         self.failureResultOf(waiting, PeerClosed)
         self.assertRaises(PeerClosed, self.side.wait_for, 3)
 
     def test_a_wait_fails_when_it_expires(self):
-        waiting = self.side.wait_for(3)
+        waiting = self.side.wait_for(3).deferred()
         self.side.expire()
         self.failureResultOf(waiting, DeadlineExpired)
         self.side.expire()
 
     def test_expiring_without_a_wait_does_nothing(self):
         self.side.expire()
-        waiting = self.side.wait_for(1)
+        waiting = self.side.wait_for(1).deferred()
         self.say(b"x")
         self.successResultOf(waiting)
 
     def test_a_wait_can_be_cancelled(self):
-        waiting = self.side.wait_for(3)
+        waiting = self.side.wait_for(3).deferred()
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
         self.say(b"123")
@@ -216,7 +216,7 @@ class ScreenTests(SynchronousTestCase):
         self.assertEqual((self.screen.behind, self.screen.decisions), (None, 1))
 
     def test_bytes_that_pass_are_buffered_as_without_it(self):
-        waiting = self.side.wait_for(2)
+        waiting = self.side.wait_for(2).deferred()
         self.say(b"n")
         self.assertNoResult(waiting)
         self.say(b"et")

@@ -34,7 +34,7 @@ class StartRelayTests(SynchronousTestCase):
 
     def start(self, client, upstream, pool, *, poller=True):
         start = StartRelay(self.pump.poller if poller else None, pool, self.pump.reactor.seconds)
-        return start(self.record, client, upstream, TARGET, b"HEADER ")
+        return start(self.record, client, upstream, TARGET, b"HEADER ").deferred()
 
     def test_two_sockets_of_the_poller_are_spliced(self):
         (client, one), (upstream, two) = self.stream(), self.stream()
@@ -52,7 +52,7 @@ class StartRelayTests(SynchronousTestCase):
         one.write(b"held")
         self.pump.settle()
         start = StartRelay(self.pump.poller, self.pool, self.pump.reactor.seconds)
-        done = start(self.record, client, upstream, TARGET, b"", (8, 1))
+        done = start(self.record, client, upstream, TARGET, b"", (8, 1)).deferred()
         self.pump.settle()
         self.assertEqual((two.received, self.record.bytes_received, self.record.bytes_sent), (b"held", 12, 1))
         self.record.owner.abort(CloseReason.ADMIN)

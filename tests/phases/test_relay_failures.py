@@ -31,7 +31,7 @@ class FailingTargetTests(SynchronousTestCase):
         start = StartRelay(poller, None, self.world.pump.reactor.seconds, lambda route, now: may_log)
         self.side = self.world.near[0]
         self.world.record.route = "web"
-        self.done = start(self.world.record, *self.world.near, TARGET, b"")
+        self.done = start(self.world.record, *self.world.near, TARGET, b"").deferred()
         self.world.settle()
 
     def fail_tls(self):

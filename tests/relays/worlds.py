@@ -50,7 +50,7 @@ class World:
         client = self.near[0]
         held, ended = client.consume(), client.ended
         self.relay = self.make(*self.near)
-        self.relay.start(header, held, ended).addCallback(self.outcome.append)
+        self.over = self.relay.start(header, held, ended).deferred().addCallback(self.outcome.append)
 
     def make(self, client: Side, upstream: Side) -> Any:
         return TransportRelay(client, upstream, self.record, self.now)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from twisted.internet import error
 from twisted.internet.protocol import Factory, Protocol
-from twisted.python.failure import Failure
 
 from smartproxy.downstream.connection import SILENT_FIN
 from smartproxy.model.outcome import CloseReason
@@ -176,7 +175,7 @@ def leaves(how, data=b"", ip="192.0.2.1"):
 def path_fails(proxy):
     """A bug: a phase of the path raises."""
     client = proxy.client()
-    proxy.network.dials[-1]._factory._waiting.errback(Failure(RuntimeError("impossible")))
+    proxy.network.dials[-1]._factory._waiting.fail(RuntimeError("impossible"))
     proxy.settle()
     client.fin()
 

@@ -57,7 +57,7 @@ class SocketTests(SynchronousTestCase):
         dialer = PollerDialer(pump.poller, Deadlines(pump.reactor))
         keep_alive = options(KeepAlive(probes=Probes(61, 7, 4)))
         factory = UpstreamFactory(Endpoint(*listening.getsockname()), keep_alive=keep_alive)
-        linked = factory.dial(dialer, 0)
+        linked = factory.dial(dialer, 0).deferred()
         pump.until(lambda: linked.called)
         sock = self.successResultOf(linked).transport.getHandle()
         names = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
@@ -72,7 +72,7 @@ class UpstreamFactoryTests(SynchronousTestCase):
                 UpstreamFactory(TO, keep_alive=options(KeepAlive(enabled=keep_alive))),
                 FakeDialer(),
             )
-            linked = factory.dial(dialer, 30)
+            linked = factory.dial(dialer, 30).deferred()
             self.assertEqual(dialer.asked, (TO, 30))
             transport, _, _ = connect(factory)
             upstream = self.successResultOf(linked)
@@ -82,7 +82,7 @@ class UpstreamFactoryTests(SynchronousTestCase):
 
     def test_failure_has_its_reject_reason(self):
         factory = UpstreamFactory(TO, keep_alive=())
-        linked = factory.dial(FakeDialer(), 30)
+        linked = factory.dial(FakeDialer(), 30).deferred()
         factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
         self.assertIs(self.failureResultOf(linked, DialFailed).value.reason, RejectReason.UPSTREAM_REFUSED)
 
@@ -90,19 +90,21 @@ class UpstreamFactoryTests(SynchronousTestCase):
         def refuse(factory):
             factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
 
-        self.failureResultOf(UpstreamFactory(TO, keep_alive=()).dial(FakeDialer(refuse), 30), DialFailed)
-        self.successResultOf(UpstreamFactory(TO, keep_alive=()).dial(FakeDialer(connect), 30))
+        self.failureResultOf(
+            UpstreamFactory(TO, keep_alive=()).dial(FakeDialer(refuse), 30).deferred(), DialFailed
+        )
+        self.successResultOf(UpstreamFactory(TO, keep_alive=()).dial(FakeDialer(connect), 30).deferred())
 
     def test_cancelling_stops_the_attempt(self):
         factory, dialer = UpstreamFactory(TO, keep_alive=()), FakeDialer()
-        linked = factory.dial(dialer, 30)
+        linked = factory.dial(dialer, 30).deferred()
         linked.cancel()
         self.failureResultOf(linked, CancelledError)
         self.assertEqual(dialer.cancelled, 1)
 
     def test_connection_made_after_cancelling_is_reset(self):
         factory = UpstreamFactory(TO, keep_alive=())
-        linked = factory.dial(FakeDialer(), 30)
+        linked = factory.dial(FakeDialer(), 30).deferred()
         linked.cancel()
         self.failureResultOf(linked, CancelledError)
         _, far, clock = connect(factory)

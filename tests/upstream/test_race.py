@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import DialFailed
+from smartproxy.flow.event import AwaitableEvent
 from smartproxy.model.outcome import RejectReason
 from smartproxy.upstream.race import HEAD_START, Race
+
+
+def failed():
+    attempt = AwaitableEvent()
+    attempt.fail(DialFailed(RejectReason.UPSTREAM_REFUSED))
+    return attempt
+
+
+def connected(upstream):
+    attempt = AwaitableEvent()
+    attempt.happen(upstream)
+    return attempt
 
 
 class RaceTests(SynchronousTestCase):
@@ -18,14 +31,14 @@ class RaceTests(SynchronousTestCase):
         self.cancelled = []
 
     def attempt(self, address):
-        self.attempts[address] = Deferred(lambda _: self.cancelled.append(address))
+        self.attempts[address] = AwaitableEvent(lambda: self.cancelled.append(address))
         return self.attempts[address]
 
     def race(self, addresses, attempt=None):
-        return Race(addresses, attempt or self.attempt, self.clock).start()
+        return Race(addresses, attempt or self.attempt, self.clock).start().deferred()
 
     def fail_attempt(self, address, why="no"):
-        self.attempts[address].errback(DialFailed(RejectReason.UPSTREAM_REFUSED, why))
+        self.attempts[address].fail(DialFailed(RejectReason.UPSTREAM_REFUSED, why))
 
     def test_next_attempt_starts_after_the_head_start(self):
         self.race("abc")
@@ -61,7 +74,7 @@ class RaceTests(SynchronousTestCase):
         won = self.race("abcd")
         self.clock.advance(HEAD_START)
         self.clock.advance(HEAD_START)
-        self.attempts["b"].callback("B")
+        self.attempts["b"].happen("B")
         self.assertEqual(self.successResultOf(won), "B")
         self.assertEqual(self.cancelled, ["a", "c"])
         self.clock.advance(10)
@@ -78,12 +91,12 @@ class RaceTests(SynchronousTestCase):
         self.assertEqual(self.failureResultOf(lost, DialFailed).value.detail, "b's; a's; c's")
 
     def test_attempts_may_fail_and_succeed_synchronously(self):
-        answers = {"a": fail(DialFailed(RejectReason.UPSTREAM_REFUSED)), "b": succeed("B")}
+        answers = {"a": failed(), "b": connected("B")}
         self.assertEqual(self.successResultOf(self.race("ab", answers.pop)), "B")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_all_attempts_may_fail_synchronously(self):
-        lost = self.race("abc", lambda _: fail(DialFailed(RejectReason.UPSTREAM_REFUSED)))
+        lost = self.race("abc", lambda _: failed())
         self.failureResultOf(lost, DialFailed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

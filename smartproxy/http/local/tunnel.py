@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
+    from smartproxy.flow.event import AwaitableEvent
     from smartproxy.flow.side import Side
     from smartproxy.model.facts import Routed
     from smartproxy.model.outcome import CloseReason
@@ -33,8 +34,8 @@ class LocalTunnel:
 
     def start(
         self, record: ConnectionRecord, side: Side, routed: Routed, clock: IReactorTime
-    ) -> Deferred[CloseReason]:
-        """Serve the connection. The Deferred fires when it has ended."""
+    ) -> AwaitableEvent[CloseReason]:
+        """Serve the connection. Its end happens with the reason."""
         served = record.owner = ServedCoroutine(record, side, clock, self._serve, routed)
         return served.start()
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.event import AwaitableEvent
     from smartproxy.flow.side import Side
     from smartproxy.model.plan import TargetPlan
     from smartproxy.model.plan.check import CheckPlan
@@ -74,22 +75,23 @@ class CheckConnections:
         target, host = candidate.target, candidate.host
         assert not callable(host)  # noqa: S101 - the settings refuse a check without a host
         if isinstance(host, UnixEndpoint):
-            return UpstreamFactory(host, keep_alive=()).dial(self._dialer, _NO_LIMIT)
+            return UpstreamFactory(host, keep_alive=()).dial(self._dialer, _NO_LIMIT).deferred()
         dial = partial(self._dial_address, port_of(target, plan), target.source)
         if candidate.is_literal or is_address(host):
             address = unmapped(host)
             if target.source:
                 of_family(target.source, (address,), host)
-            return dial(address)
+            return dial(address).deferred()
 
         def race(addresses: Sequence[str]) -> Deferred[Upstream]:
             if target.source:
                 addresses = of_family(target.source, addresses, host)
-            return dial(addresses[0]) if len(addresses) == 1 else Race(addresses, dial, self._clock).start()
+            one = dial(addresses[0]) if len(addresses) == 1 else Race(addresses, dial, self._clock).start()
+            return one.deferred()
 
         return self._resolver.resolve(host).addCallback(race)
 
-    def _dial_address(self, port: int, source: str, address: str) -> Deferred[Upstream]:
+    def _dial_address(self, port: int, source: str, address: str) -> AwaitableEvent[Upstream]:
         factory = UpstreamFactory(Endpoint(address, port), keep_alive=(), source=source)
         return factory.dial(self._dialer, _NO_LIMIT, source)
 
