@@ -84,10 +84,10 @@ class HttpUpstream:
         "_parser",
         "_persists",
         "_reader",
-        "_targets", "_user",
+        "_targets",
+        "_user",
         "is_paused",
-        "is_paused",
-    )  # fmt: skip
+    )
 
     def __init__(self, connected: Connected) -> None:
         self._connected = connected
