@@ -102,7 +102,7 @@ peers: ## Install the programs that tests and benchmarks use, where that is allo
 	@.ci/peers
 
 clean: ## Remove everything that was built here
-	rm -rf $(VENV) $(VENV)-debian $(VENV)-lowest $(VENV)-others build dist docs/_build _trial_temp* .coverage* .fuzz
+	rm -rf $(VENV) $(VENV)-compiled $(VENV)-debian $(VENV)-lowest $(VENV)-others build dist docs/_build _trial_temp* .coverage* .fuzz
 
 # -- lower bounds: on the oldest Python, the oldest version of each direct dependency -----------------------
 

@@ -3,7 +3,7 @@
 ``make bench`` (``python -m benchmarks``) runs every workload; ``docs/benchmarks/README.rst`` says how it is
 measured and how to read it. One subject a module:
 
-* ``pythons``: other builds of Python that smartproxy runs on;
+* ``pythons``: the builds of smartproxy beside the interpreted one: on Debian's Python, and compiled;
 * ``processes``: the processes started, their CPU time and memory, and that they end;
 * ``contestants``: the proxies compared, and each one's configuration for a job;
 * ``backends``, ``messages``: the servers behind the proxies, and the clients' first bytes;

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import bulk, chart, connections, idle, look_up, machine, report, saturation, tls
+from benchmarks import bulk, chart, connections, idle, look_up, machine, pythons, report, saturation, tls
 from benchmarks.processes import LOAD_CPUS, BenchmarkError, allow_descriptors, exit_on_sigterm
 from benchmarks.series import Series, Workload, run
 
@@ -49,18 +49,19 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace) -> report.Document:
+    where = machine.facts(pythons.others())  # builds are made before anything is measured, on all CPUs
+    os.sched_setaffinity(0, LOAD_CPUS)
     scale = _QUICK if options.quick else 1.0
     measured: dict[str, Series] = {
         name: run(WORKLOADS[name], options.rounds, scale) for name in options.only
     }  # fmt: skip
-    return report.document(measured, machine.facts(), rounds=options.rounds, quick=options.quick)
+    return report.document(measured, where, rounds=options.rounds, quick=options.quick)
 
 
 def main(argv: list[str]) -> int:
     options = _arguments(argv)
     exit_on_sigterm()
     allow_descriptors(1024)
-    os.sched_setaffinity(0, LOAD_CPUS)
     try:
         if options.render:
             print(report.rst(report.load(options.output or report.LATEST)))

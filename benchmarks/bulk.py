@@ -10,7 +10,7 @@ import itertools
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -45,21 +45,25 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
         "ours/transport": Job((_BACKEND,), port, accelerated=False),
         "haproxy": fast,
         "haproxy/always spliced": Job((_BACKEND,), port, always_spliced=True),
-        "haproxy/no splice": Job((_BACKEND,), port, accelerated=False),
         "portforward": fast,
     }
     if contestants.has_nginx():
         jobs["nginx"] = fast
-    if pythons.debian():
-        jobs["ours/debian"] = Job((_BACKEND,), port, python=pythons.debian())
-    running = {
-        key: [contestants.start(key, job, stack, directory) for _ in range(PROCESSES)]
-        for key, job in jobs.items()
-    }
+    if debian := pythons.others().get("debian"):
+        jobs["ours/debian"] = Job((_BACKEND,), port, build=debian)
+    running = start_several(jobs, stack, directory)
     for proxy in itertools.chain(*running.values()):
         check_content(proxy.process.name, _request(proxy.address, WARM_UP))
     size = int(0.5 * _GB * scale)
     return {key: partial(_cost, itertools.cycle(several), size) for key, several in running.items()}
+
+
+def start_several(jobs: Mapping[str, Job], stack: ExitStack, directory: Path) -> dict[str, list[Running]]:
+    """Start ``PROCESSES`` of each contestant."""
+    started = iter(
+        contestants.start_each([each for each in jobs.items() for _ in range(PROCESSES)], stack, directory)
+    )
+    return {key: [next(started) for _ in range(PROCESSES)] for key in jobs}
 
 
 def _cost(several: Iterator[Running], size: int) -> float:

@@ -15,11 +15,12 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks import backends, contestants, pythons
-from benchmarks.contestants import Job, Running
+from benchmarks import backends, contestants
+from benchmarks.contestants import Job, Running, in_builds
 from benchmarks.messages import SMALL, Opening, behind_header, hello_for, plain
 from benchmarks.processes import BenchmarkError, free_port
 from benchmarks.series import Probe
@@ -38,33 +39,37 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     """Start and warm up every contestant. Each probe makes ``5,000 * scale`` connections."""
     port = free_port()
     backends.start("answer", tuple((host, port) for host in BACKENDS), stack, directory)
-    base = Job(BACKENDS, port)
-    few, many = _domains(10), _domains(10_000)
-    behind = Job(BACKENDS, port, accepts_header=True)
-    by_name, by_many = Job(BACKENDS, port, domains=few), Job(BACKENDS, port, domains=many)
-    entries: dict[str, tuple[Job, Opening]] = {
-        "ours": (base, plain),
-        "haproxy": (base, plain),
-        "portforward": (base, plain),
-        "ours/bare": (Job(BACKENDS, port, supervised=False), plain),
-        "ours/header": (behind, behind_header),
-        "haproxy/header": (behind, behind_header),
-        "ours/sni": (by_name, hello_for(few)),
-        "haproxy/sni": (by_name, hello_for(few)),
-        "ours/sni 10000": (by_many, hello_for(many)),
-        "haproxy/sni 10000": (by_many, hello_for(many)),
-    }
-    if contestants.has_nginx():
-        entries["nginx"] = (base, plain)
-    if pythons.debian():
-        entries["ours/debian"] = (Job(BACKENDS, port, python=pythons.debian()), plain)
+    entries = _entries(port)
+    started = contestants.start_each([(key, job) for key, (job, _) in entries.items()], stack, directory)
     serials = itertools.count()
     made: dict[str, Probe] = {}
-    for key, (job, opening) in entries.items():
-        proxy = contestants.start(key, job, stack, directory)
+    for proxy, (key, (job, opening)) in zip(started, entries.items(), strict=True):
         made[key] = partial(cost, proxy, opening, serials, int(5_000 * scale))
         cost(proxy, opening, serials, max(WARM_UP, len(job.domains)))  # each route at least once
     return made
+
+
+def _entries(port: int) -> dict[str, tuple[Job, Opening]]:
+    base = Job(BACKENDS, port)
+    few, many = _domains(10), _domains(10_000)
+    behind = replace(base, accepts_header=True)
+    by_name, by_many = replace(base, domains=few), replace(base, domains=many)
+    of_few, of_many = hello_for(few), hello_for(many)
+    entries: dict[str, tuple[Job, Opening]] = {
+        **{key: (job, plain) for key, job in in_builds("ours", base).items()},
+        "haproxy": (base, plain),
+        "portforward": (base, plain),
+        "ours/bare": (replace(base, supervised=False), plain),
+        **{key: (job, behind_header) for key, job in in_builds("ours/header", behind).items()},
+        "haproxy/header": (behind, behind_header),
+        **{key: (job, of_few) for key, job in in_builds("ours/sni", by_name).items()},
+        "haproxy/sni": (by_name, of_few),
+        "ours/sni 10000": (by_many, of_many),
+        "haproxy/sni 10000": (by_many, of_many),
+    }
+    if contestants.has_nginx():
+        entries["nginx"] = (base, plain)
+    return entries
 
 
 def _domains(count: int) -> tuple[str, ...]:

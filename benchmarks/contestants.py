@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 
-from benchmarks.processes import PROXY_CPUS, PYTHON, ROOT, BenchmarkError, Process, free_port
+from benchmarks import pythons
+from benchmarks.processes import PROXY_CPUS, PYTHON, BenchmarkError, Process, Start, free_port, start_all
+from benchmarks.pythons import INTERPRETED, Build
 
 LISTEN_ON = "127.0.0.1"
 #: A limit that is checked and never reached.
@@ -49,8 +51,7 @@ class Job:
     :ivar certificate: terminate the clients' TLS with this PEM file of a certificate and its key.
     :ivar encrypted_backend: use TLS to the backend, too, without verifying it.
     :ivar algorithm: ``loadBalancing.algorithm``; empty leaves it out of the configuration.
-    :ivar checkout: the directory with the version of smartproxy to run.
-    :ivar python: the interpreter that runs smartproxy; empty is the one that runs the benchmarks.
+    :ivar build: the version of smartproxy to run, and the interpreter.
     """
 
     backend_hosts: tuple[str, ...]
@@ -63,8 +64,7 @@ class Job:
     certificate: Path | None = None
     encrypted_backend: bool = False
     algorithm: str = ""
-    checkout: Path = ROOT
-    python: str = ""
+    build: Build = INTERPRETED
 
 
 #: Returns the command for a job, the port to listen on, and a directory for its files.
@@ -72,7 +72,7 @@ Contestant = Callable[[Job, int, Path], list[str]]
 
 
 def smartproxy(job: Job, port: int, directory: Path) -> list[str]:
-    """smartproxy of this checkout, run by the ``twistd`` of this Python's environment."""
+    """smartproxy of the job's build, run by the ``twistd`` of its environment."""
     match: dict[str, object] = {"ports": [port], "address": LISTEN_ON}
     if job.certificate:
         match["protocol"] = "tls"
@@ -93,9 +93,7 @@ def smartproxy(job: Job, port: int, directory: Path) -> list[str]:
         settings |= _UNSUPERVISED
     path = directory / "smartproxy.json"
     path.write_text(json.dumps(settings))
-    python = job.python or PYTHON[0]
-    twistd = Path(python).with_name("twistd")
-    return [python, str(twistd), "-n", "--pidfile=", "smartproxy", "--config", str(path)]
+    return [*pythons.twistd(job.build), "-n", "--pidfile=", "smartproxy", "--config", str(path)]
 
 
 def _forward(job: Job, number: int) -> dict[str, object]:
@@ -232,14 +230,36 @@ class Running:
     process: Process
 
 
+def in_builds(key: str, job: Job) -> dict[str, Job]:
+    """The job of smartproxy, and the same for each other build: ``KEY/debian`` and ``KEY/compiled``."""
+    others = pythons.others().items()
+    return {key: job, **{f"{key}/{name}": replace(job, build=build) for name, build in others}}
+
+
 def start(key: str, job: Job, stack: ExitStack, directory: Path) -> Running:
     """Start a contestant, which ends when ``stack`` unwinds.
 
     :param key: ``NAME`` or ``NAME/VARIANT``; the name is one of ``CONTESTANTS``.
     """
+    return start_each([(key, job)], stack, directory)[0]
+
+
+def start_each(jobs: Iterable[tuple[str, Job]], stack: ExitStack, directory: Path) -> list[Running]:
+    """Start several contestants, each a key and its job as of :func:`start`.
+
+    :raises BenchmarkError: if one does not start, or does not run the build of its job.
+    """
+    jobs = list(jobs)
+    starts = [_start_of(key, job, directory) for key, job in jobs]
+    processes = start_all(starts, stack, PROXY_CPUS)
+    for process, (_, job) in zip(processes, jobs, strict=True):
+        pythons.check(process, job.build)
+    return [Running(each.address, process) for process, each in zip(processes, starts, strict=True)]
+
+
+def _start_of(key: str, job: Job, directory: Path) -> Start:
+    name = key.partition("/")[0]
     place = Path(mkdtemp(prefix=key.replace("/", "-").replace(" ", "-") + "-", dir=directory))
     port = free_port()
-    command = CONTESTANTS[key.partition("/")[0]](job, port, place)
-    process = stack.enter_context(Process(key, command, place / "log", PROXY_CPUS, job.checkout))
-    process.wait_until_listening(LISTEN_ON, port)
-    return Running((LISTEN_ON, port), process)
+    command = CONTESTANTS[name](job, port, place)
+    return Start(key, command, place / "log", (LISTEN_ON, port), job.build.checkout)

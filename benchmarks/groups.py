@@ -21,6 +21,7 @@ from benchmarks import backends, connections, contestants, machine
 from benchmarks.contestants import Job, Running
 from benchmarks.messages import plain
 from benchmarks.processes import LOAD_CPUS, BenchmarkError, allow_descriptors, exit_on_sigterm, free_port
+from benchmarks.pythons import Build
 from benchmarks.series import Probe, Series, Workload, run
 
 ALGORITHMS = ("roundRobin", "leastConnections", "random", "source", "first")
@@ -44,7 +45,7 @@ def probes(
     }
     jobs["haproxy"] = Job(_HOSTS[:1], port)
     if before is not None:
-        jobs["ours/before"] = Job(_HOSTS[:1], port, checkout=before)
+        jobs["ours/before"] = Job(_HOSTS[:1], port, build=Build(checkout=before))
     serials = itertools.count()
     made: dict[str, Probe] = {}
     for key, job in jobs.items():

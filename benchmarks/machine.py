@@ -8,24 +8,29 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks import pythons
 from benchmarks.contestants import haproxy_program
-from benchmarks.processes import ROOT
+from benchmarks.pythons import INTERPRETED, Build
 
 
-def facts() -> dict[str, str | int]:
-    """Facts about this machine and its versions, for JSON."""
+def facts(builds: Mapping[str, Build] = MappingProxyType({})) -> dict[str, str | int]:
+    """Facts about this machine and its versions, for JSON.
+
+    ``python`` and ``smartproxy`` are those of the column of smartproxy; each of ``builds`` is described under its name.
+    """
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cpu": _cpu_model(),
         "cores": os.cpu_count() or 0,
         "kernel": platform.release(),
         "python": pythons.build_of(sys.executable),
-        "debian": pythons.build_of(str(pythons.DEBIAN)) if pythons.is_ready() else "",
-        "smartproxy": _own_build(),
+        "smartproxy": pythons.kind_of(INTERPRETED),
+        **{name: pythons.describe(build) for name, build in builds.items()},
         "twisted": version("twisted"),
         "openssl": ssl.OPENSSL_VERSION,
         "haproxy": _haproxy_version(),
@@ -37,11 +42,6 @@ def _cpu_model() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
-
-
-def _own_build() -> str:
-    """Whether the hot path of this checkout was compiled with mypyc."""
-    return "compiled" if any((ROOT / "smartproxy").rglob("*.so")) else "interpreted"
 
 
 def _haproxy_version() -> str:

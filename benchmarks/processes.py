@@ -17,9 +17,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from tests.ports import free_ports
 
@@ -30,6 +32,8 @@ _CPUS = sorted(os.sched_getaffinity(0))
 PROXY_CPUS = _CPUS[-1:]
 #: CPUs of everything else.
 LOAD_CPUS = _CPUS[:-1] or _CPUS
+#: Processes that start at the same time; more would only share the CPUs, and one would be waited for longer.
+_START_AT_ONCE = 2 * len(_CPUS)
 
 _STARTS_WITHIN = 60.0
 _STOPS_WITHIN = 5.0
@@ -38,6 +42,11 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 class BenchmarkError(Exception):
     """A process did not start, or an answer is missing or wrong, so that there is no result."""
+
+
+def environment(checkout: Path) -> dict[str, str]:
+    """The variables of a process that imports the packages of the directory ``checkout``."""
+    return {**os.environ, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 class Process:
@@ -54,7 +63,6 @@ class Process:
     ) -> None:
         self.name = name
         self._log = log
-        environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
         with log.open("wb") as output:
             self._child = subprocess.Popen(
                 command,
@@ -62,9 +70,14 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=log.parent,
-                env=environment,
+                env=environment(checkout),
             )
         os.sched_setaffinity(self._child.pid, cpus)
+
+    def pin(self, cpus: list[int]) -> None:
+        """Let it run on ``cpus`` only, with all of its threads."""
+        for thread in Path(f"/proc/{self._child.pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cpus)
 
     @property
     def pid(self) -> int:
@@ -92,6 +105,11 @@ class Process:
     def rss_bytes(self) -> int:
         """Resident memory."""
         return rss_of(self._child.pid)
+
+    def mapped_files(self) -> set[Path]:
+        """The files that the process has mapped into its memory, among them the libraries that it has loaded."""
+        lines = Path(f"/proc/{self._child.pid}/maps").read_text().splitlines()
+        return {Path(fields[5]) for line in lines if len(fields := line.split(maxsplit=5)) > 5}
 
     def wait_until_listening(self, host: str, port: int) -> None:
         """Wait until a connection to ``host:port`` succeeds.
@@ -133,6 +151,35 @@ class Process:
         if isinstance(error, BenchmarkError) and self._child.poll() is not None:
             error.add_note(f"{self.name} had ended with {self._child.returncode}{self.tail()}")
         self.stop()
+
+
+class Start(NamedTuple):
+    """A server to start; see :class:`Process`.
+
+    :ivar address: where it listens once it has started.
+    """
+
+    name: str
+    command: list[str]
+    log: Path
+    address: tuple[str, int]
+    checkout: Path = ROOT
+
+
+def start_all(starts: Sequence[Start], stack: ExitStack, cpus: list[int]) -> list[Process]:
+    """Start servers on all CPUs, some at a time, and then let each run on ``cpus`` only. They end when ``stack`` unwinds."""
+    processes: list[Process] = []
+    for at in range(0, len(starts), _START_AT_ONCE):
+        some = starts[at : at + _START_AT_ONCE]
+        processes += [
+            stack.enter_context(Process(each.name, each.command, each.log, _CPUS, each.checkout))
+            for each in some
+        ]
+        for process, each in zip(processes[at:], some, strict=True):
+            process.wait_until_listening(*each.address)
+    for process in processes:
+        process.pin(cpus)
+    return processes
 
 
 def rss_of(pid: int) -> int:

@@ -34,28 +34,30 @@ end
 
 
 def rate_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Start and warm up every proxy. Each probe opens connections for ``2 * scale`` seconds, each for one exchange."""
+    """Start and warm up every proxy. Each probe opens connections for two seconds, each for one exchange."""
+    del scale  # wrk counts in whole seconds
     made: dict[str, Probe] = {}
     for name, proxy in _started(stack, directory).items():
         words = ["-H", "Connection: close", _url(proxy)]
         wrk.requests(_AT_ONCE, 1, words)
-        made[name] = partial(_rate, words, max(_SECONDS * scale, 1))
+        made[name] = partial(_rate, words, _SECONDS)
     return made
 
 
 def latency_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Three probes for each proxy, whose values are those of one run of ``3 * scale`` seconds."""
+    """Three probes for each proxy, whose values are those of one run of three seconds."""
+    del scale
     proxies = _started(stack, directory)
     for proxy in proxies.values():
         wrk.requests(_AT_ONCE, 1, [_url(proxy)])
-    rate = _SHARE * _rate([_url(proxies["ours"])], 3)
+    rate = _SHARE * _rate([_url(proxies["ours"])], 2)
     script = directory / "paced.lua"
     values = ", ".join(f"latency:percentile({share})" for share in PERCENTILES.values())
     done = _DONE.replace("%s", " ".join(["%d"] * len(PERCENTILES))).replace("{values}", values)
     script.write_text(wrk.PACED % round(2000 * _PACED_CONNECTIONS / rate) + done)
     made: dict[str, Probe] = {}
     for name, proxy in proxies.items():
-        sample = _Sample(["-s", str(script), _url(proxy)], max(_LATENCY_SECONDS * scale, 2))
+        sample = _Sample(["-s", str(script), _url(proxy)], _LATENCY_SECONDS)
         made |= {f"{name}/{percentile}": partial(sample.value, percentile) for percentile in PERCENTILES}
     return made
 
@@ -63,7 +65,8 @@ def latency_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str,
 def _started(stack: ExitStack, directory: Path) -> dict[str, Running]:
     host, port = target.start(stack, directory).target
     names = (*_NAMES, "nginx") if contestants.has_nginx() else _NAMES
-    return {name: contestants.start(name, Job((host,), port), stack, directory) for name in names}
+    jobs = [(name, Job((host,), port)) for name in names]
+    return dict(zip(names, contestants.start_each(jobs, stack, directory), strict=True))
 
 
 def _url(proxy: Running) -> str:

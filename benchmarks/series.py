@@ -11,6 +11,7 @@ import random
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,12 +23,22 @@ from benchmarks.processes import BenchmarkError
 Probe = Callable[[], float]
 
 
+def entry_of(key: str, variant: str) -> str:
+    """The key of a variant of a contestant, before the build: ``ours/close/debian`` for ``ours/debian`` and ``close``."""
+    name, *build = key.split("/")
+    return "/".join([name, *filter(None, [variant]), *build])
+
+
 @dataclass(slots=True)
 class Series:
-    """The results of one workload: a value per round for each contestant (``NAME`` or ``NAME/VARIANT``)."""
+    """The results of one workload: a value per round for each contestant (``NAME`` or ``NAME/VARIANT``).
+
+    :ivar seconds: how long the workload took, its start included.
+    """
 
     unit: str
     rounds: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def median(self, key: str) -> float | None:
         """The median of a contestant's rounds; None if it was not measured."""
@@ -35,9 +46,14 @@ class Series:
         return statistics.median(values) if values else None
 
     def ratio(self, key: str, to: str) -> float | None:
-        """The median, over the rounds, of ``key``'s value divided by that of ``to`` in the same round."""
-        pairs = list(zip(self.rounds.get(key, ()), self.rounds.get(to, ()), strict=True))
-        return statistics.median(ours / theirs for ours, theirs in pairs) if pairs else None
+        """The median, over the rounds, of ``key``'s value divided by that of ``to`` in the same round.
+
+        None if either was not measured.
+        """
+        if key not in self.rounds or to not in self.rounds:
+            return None
+        pairs = zip(self.rounds[key], self.rounds[to], strict=True)
+        return statistics.median(ours / theirs for ours, theirs in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +73,7 @@ class Workload:
 def run(workload: Workload, rounds: int, scale: float) -> Series:
     """Measure one workload, with progress on standard error."""
     series = Series(workload.unit)
+    began = time.monotonic()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smartproxy-bench-")))
         _report(f"{workload.name}: starting")
@@ -65,7 +82,8 @@ def run(workload: Workload, rounds: int, scale: float) -> Series:
             _report(f"{workload.name}: round {number + 1} of {rounds}, {workload.unit}")
             for key, value in _round(probes, workload.turns).items():
                 series.rounds.setdefault(key, []).append(value)
-                _report(f"    {key:<20} {value:.4g}")
+                _report(f"    {key:<24} {value:.4g}")
+    series.seconds = round(time.monotonic() - began, 1)
     return series
 
 

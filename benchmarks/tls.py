@@ -31,7 +31,7 @@ from benchmarks.connections import BACKENDS, CLIENTS
 from benchmarks.contestants import Job, Running
 from benchmarks.messages import SMALL, plain
 from benchmarks.processes import BenchmarkError, allow_descriptors, free_port
-from benchmarks.series import Probe
+from benchmarks.series import Probe, entry_of
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ _AT_ONCE = 32
 _OVER = object()
 _WARM_UP = 500
 _IDLE_WARM_UP_SHARE = 25
+_IDLE_SETTLES_IN = 0.1
 
 
 # -- the certificate, and a client that checks it -------------------------------------------------------
@@ -136,10 +137,6 @@ class _Client:
             raise BenchmarkError("the server sent another certificate")
 
 
-def _pair(job: Job, names: tuple[str, ...], stack: ExitStack, directory: Path) -> dict[str, Running]:
-    return {name: contestants.start(name, job, stack, directory) for name in names}
-
-
 # -- bulk ------------------------------------------------------------------------------------------------
 
 
@@ -153,13 +150,10 @@ def bulk_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Pr
     again = Job((_BACKEND,), secured_port, certificate=certificate, encrypted_backend=True)
     jobs = {"ours": ended, "haproxy": ended, "ours/re-encrypt": again, "haproxy/re-encrypt": again}
     made: dict[str, Probe] = {}
-    for key, job in jobs.items():
-        several = []
-        for _ in range(bulk.PROCESSES):
-            proxy = contestants.start(key, job, stack, directory)
-            client = _Client(proxy, certificate)
+    for key, proxies in bulk.start_several(jobs, stack, directory).items():
+        several = [(proxy, _Client(proxy, certificate)) for proxy in proxies]
+        for _, client in several:
             bulk.check_content(key, _request(client, bulk.WARM_UP))
-            several.append((proxy, client))
         made[key] = partial(_bulk_cost, itertools.cycle(several), int(0.25 * _GB * scale))
     return made
 
@@ -199,13 +193,14 @@ def handshake_probes(stack: ExitStack, directory: Path, scale: float) -> dict[st
     serials = itertools.count()
     made: dict[str, Probe] = {}
     job = Job(BACKENDS, port, certificate=certificate)
-    for key, proxy in _pair(job, ("ours", "haproxy"), stack, directory).items():
+    jobs = {**contestants.in_builds("ours", job), "haproxy": job}
+    for key, proxy in zip(jobs, contestants.start_each(jobs.items(), stack, directory), strict=True):
         cost = _Handshakes(proxy, _Client(proxy, certificate), serials)
         cost(_WARM_UP, resumed=False)
         cost(_WARM_UP, resumed=True)
         count = int(1_000 * scale)
         made[key] = partial(cost, count, resumed=False)
-        made[f"{key}/resumed"] = partial(cost, count, resumed=True)
+        made[entry_of(key, "resumed")] = partial(cost, count, resumed=True)
     return made
 
 
@@ -311,11 +306,11 @@ def _size(name: str, job: Job, directory: Path, count: int) -> float:
         with ExitStack() as passing:
             for secured in _greeted(client, count // _IDLE_WARM_UP_SHARE):
                 passing.enter_context(secured)
-        time.sleep(_SETTLES_IN)
+        time.sleep(_IDLE_SETTLES_IN)
         before = proxy.process.rss_bytes
         for secured in _greeted(client, count):
             stack.enter_context(secured)
-        time.sleep(_SETTLES_IN)
+        time.sleep(_IDLE_SETTLES_IN)
         return (proxy.process.rss_bytes - before) / count / 1024
 
 

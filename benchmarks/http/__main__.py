@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report
+from benchmarks import machine, pythons, report
 from benchmarks.http import idle, table, transfers, tunnels, wrk
 from benchmarks.http.contestants import CONTESTANTS
 from benchmarks.processes import LOAD_CPUS, ROOT, BenchmarkError, allow_descriptors, exit_on_sigterm
@@ -44,7 +44,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    where = machine.facts()
+    where = machine.facts(pythons.others())  # builds are made before anything is measured, on all CPUs
+    os.sched_setaffinity(0, LOAD_CPUS)
     scale = _QUICK if options.quick else 1.0
     measured: dict[str, Series] = {
         name: run(WORKLOADS[name], options.rounds, scale) for name in options.only
@@ -61,7 +62,6 @@ def main(argv: list[str]) -> int:
     options = _arguments(argv)
     exit_on_sigterm()
     allow_descriptors(1024)
-    os.sched_setaffinity(0, LOAD_CPUS)
     try:
         content = _measure(options)
     except (BenchmarkError, OSError) as failed:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 
+from benchmarks import pythons
 from benchmarks.contestants import LISTEN_ON, haproxy_program
-from benchmarks.processes import PROXY_CPUS, PYTHON, BenchmarkError, Process, free_port
+from benchmarks.processes import PROXY_CPUS, BenchmarkError, Process, Start, free_port, start_all
+from benchmarks.pythons import INTERPRETED, Build
 
 #: The host that is asked for.
 NAME = "bench.example"
@@ -32,12 +34,14 @@ class HttpJob:
     :ivar other_target: host and port for paths below ``/other/``.
     :ivar certificate: PEM file of a certificate and its key.
     :ivar is_logged: whether each request is logged.
+    :ivar build: the version of smartproxy to run, and the interpreter.
     """
 
     target: tuple[str, int]
     other_target: tuple[str, int]
     certificate: Path
     is_logged: bool = True
+    build: Build = INTERPRETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ Contestant = Callable[[HttpJob, int, int, Path], list[str]]
 
 
 def smartproxy(job: HttpJob, port: int, tls_port: int, directory: Path) -> list[str]:
-    """smartproxy of this checkout, run by the ``twistd`` of this Python's environment."""
+    """smartproxy of the job's build, run by the ``twistd`` of its environment."""
     routes = [
         _route(f"{kind}-{name}", number, target, path, tls)
         for kind, number, tls in (("plain", port, None), ("tls", tls_port, job.certificate))
@@ -65,8 +69,7 @@ def smartproxy(job: HttpJob, port: int, tls_port: int, directory: Path) -> list[
         settings["accessLog"] = {"path": str(directory / "access.log")}
     path = directory / "smartproxy.json"
     path.write_text(json.dumps(settings))
-    twistd = Path(PYTHON[0]).with_name("twistd")
-    return [*PYTHON, str(twistd), "-n", "--pidfile=", "smartproxy", "--config", str(path)]
+    return [*pythons.twistd(job.build), "-n", "--pidfile=", "smartproxy", "--config", str(path)]
 
 
 def _route(
@@ -215,6 +218,12 @@ def nginx_program() -> str:
     return program("nginx")
 
 
+def in_builds(job: HttpJob) -> dict[str, HttpJob]:
+    """The job of smartproxy by key, and the same for each other build: ``ours/debian`` and ``ours/compiled``."""
+    others = pythons.others().items()
+    return {"ours": job, **{f"ours/{name}": replace(job, build=build) for name, build in others}}
+
+
 def start(
     key: str,
     job: HttpJob,
@@ -223,9 +232,31 @@ def start(
     known: Mapping[str, Contestant] = CONTESTANTS,
 ) -> HttpProxy:
     """Start the proxy ``NAME`` of a key ``NAME`` or ``NAME/VARIANT``. It ends when ``stack`` unwinds."""
-    place = Path(mkdtemp(prefix=key.replace("/", "-").replace(" ", "-") + "-", dir=directory))
-    port, tls_port = free_port(), free_port()
-    command = known[key.partition("/")[0]](job, port, tls_port, place)
-    process = stack.enter_context(Process(key, command, place / "log", PROXY_CPUS))
-    process.wait_until_listening(LISTEN_ON, port)
-    return HttpProxy(process, port, tls_port)
+    return start_each([(key, job)], stack, directory, known)[0]
+
+
+def start_each(
+    jobs: Iterable[tuple[str, HttpJob]],
+    stack: ExitStack,
+    directory: Path,
+    known: Mapping[str, Contestant] = CONTESTANTS,
+) -> list[HttpProxy]:
+    """Start several proxies, each a key and its job as of :func:`start`.
+
+    :raises BenchmarkError: if one does not start, or does not run the build of its job.
+    """
+    starts, tls_ports, builds = [], [], []
+    for key, job in jobs:
+        place = Path(mkdtemp(prefix=key.replace("/", "-").replace(" ", "-") + "-", dir=directory))
+        port, tls_port = free_port(), free_port()
+        command = known[key.partition("/")[0]](job, port, tls_port, place)
+        starts.append(Start(key, command, place / "log", (LISTEN_ON, port), job.build.checkout))
+        tls_ports.append(tls_port)
+        builds.append(job.build)
+    processes = start_all(starts, stack, PROXY_CPUS)
+    for process, build in zip(processes, builds, strict=True):
+        pythons.check(process, build)
+    return [
+        HttpProxy(process, each.address[1], tls_port)
+        for process, each, tls_port in zip(processes, starts, tls_ports, strict=True)
+    ]

@@ -9,6 +9,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -18,13 +19,14 @@ from benchmarks.contestants import LISTEN_ON
 from benchmarks.http import contestants, target
 from benchmarks.http.contestants import CONTESTANTS, NAME, HttpProxy
 from benchmarks.processes import BenchmarkError
-from benchmarks.series import Probe
+from benchmarks.series import Probe, entry_of
 
 UNIT = "µs/request"
 LATENCY_UNIT = "ms"
 _AT_ONCE = 32
-_SECONDS = 5
+_SECONDS, _LATENCY_SECONDS = 5, 10
 _SETTLES_IN = 0.1
+_WARM_UPS_AT_ONCE = 5
 _PACED_CONNECTIONS = 64
 #: Requests a second from which the paced rate is set: the capacity measured at the start, of ours.
 _SHARE = 0.5
@@ -56,45 +58,54 @@ PACED = "delay = function() return math.random(0, %d) end\n"
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Start and warm up every proxy. Each probe runs wrk for ``5 * scale`` seconds."""
+    """Start and warm up every proxy. Each probe runs wrk for ``5 * scale`` seconds, and at least one."""
+    variants = _variants(directory)
+    job = target.start(stack, directory)
+    jobs = {**contestants.in_builds(job), **{name: job for name in CONTESTANTS if name != "ours"}}
+    silent = {key: replace(each, is_logged=False) for key, each in jobs.items()}
+    started = contestants.start_each([*jobs.items(), *silent.items()], stack, directory)
+    runs: dict[str, Callable[[float], float]] = {}
+    for key, logged, unlogged in zip(jobs, started[: len(jobs)], started[len(jobs) :], strict=True):
+        for variant, words in (*variants.items(), ("no log", [])):
+            proxy = unlogged if variant == "no log" else logged
+            entry = entry_of(key, variant)
+            runs[entry] = partial(cost, proxy, [*words, url_of(proxy, tls=variant == "tls")])
+    _warm_up(runs.values())
+    return {entry: partial(run, max(_SECONDS * scale, 1)) for entry, run in runs.items()}
+
+
+def _warm_up(runs: Iterable[Callable[[float], float]]) -> None:
+    """A second of each, five at a time, which is some hundred requests at least."""
+    with ThreadPoolExecutor(_WARM_UPS_AT_ONCE) as pool:
+        for _ in pool.map(lambda run: run(1), runs):
+            pass
+
+
+def _variants(directory: Path) -> dict[str, list[str]]:
+    """The words of wrk for each kind of request, by the name in the keys of the entries; that of the plain one is empty."""
     browser = directory / "browser.lua"
     browser.write_text(BROWSER % (NAME, NAME))
-    variants: dict[str, list[str]] = {
-        "": [],
-        "/browser": ["-s", str(browser)],
-        "/tls": [],
-        "/close": ["-H", "Connection: close"],
-    }
-    job = target.start(stack, directory)
-    made: dict[str, Probe] = {}
-    for name in CONTESTANTS:
-        proxy = contestants.start(name, job, stack, directory)
-        for variant, words in variants.items():
-            url = url_of(proxy, tls=variant == "/tls")
-            run = partial(cost, proxy, [*words, url])
-            run(1)
-            made[name + variant] = partial(run, max(_SECONDS * scale, 1))
-        unlogged = contestants.start(name, replace(job, is_logged=False), stack, directory)
-        cost(unlogged, [url_of(unlogged)], 1)
-        made[f"{name}/no log"] = partial(cost, unlogged, [url_of(unlogged)], max(_SECONDS * scale, 1))
-    return made
+    return {"": [], "browser": ["-s", str(browser)], "tls": [], "close": ["-H", "Connection: close"]}
 
 
 def latency_probes(
     stack: ExitStack, directory: Path, scale: float, names: Iterable[str] = ("ours", "haproxy", "nginx")
 ) -> dict[str, Probe]:
-    """The same load for all: half of the rate that ours answers at most."""
+    """The same load for all: half of the rate that ours answers at most. Each probe runs wrk for ten seconds."""
+    del scale
     job = target.start(stack, directory)
-    proxies = {name: contestants.start(name, job, stack, directory) for name in names}
+    names = tuple(names)
+    started = contestants.start_each([(name, job) for name in names], stack, directory)
+    proxies = dict(zip(names, started, strict=True))
     _run(_AT_ONCE, 2, [url_of(proxies["ours"])])
-    most, seconds = _run(_AT_ONCE, 3, [url_of(proxies["ours"])])[0], 3
+    most, seconds = _run(_AT_ONCE, 2, [url_of(proxies["ours"])])[0], 2
     rate = _SHARE * most / seconds
     script = directory / "paced.lua"
     script.write_text(PACED % round(2000 * _PACED_CONNECTIONS / rate))
     made: dict[str, Probe] = {}
     for name, proxy in proxies.items():
         words = ["-s", str(script), url_of(proxy)]
-        made[name] = partial(_latency, words, max(2 * _SECONDS * scale, 2))
+        made[name] = partial(_latency, words, _LATENCY_SECONDS)
     return made
 
 
