@@ -71,6 +71,7 @@ def main(argv: list[str]) -> int:
         print(f"benchmarks: {failed}", *getattr(failed, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
     print(report.text(content))
+    print("", report.duration(content), sep="\n")
     whole = not options.quick and len(options.only) == len(WORKLOADS)
     if whole or options.output:
         path = options.output or report.LATEST

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import contestants, pythons
+from benchmarks import connections, contestants, pythons
 from benchmarks.contestants import Job
 from benchmarks.http import contestants as http_contestants
 from benchmarks.processes import BenchmarkError
 from benchmarks.pythons import INTERPRETED, Build, CannotBuildError, digest_of, is_current
+from benchmarks.scorecard import ROWS
 
 
 def put(root, path, content=""):
@@ -198,3 +199,14 @@ class JobTests(SynchronousTestCase):
         web = http_contestants.HttpJob(("127.0.0.1", 1), ("127.0.0.1", 2), place / "tls.pem")
         command = http_contestants.smartproxy(http_contestants.in_builds(web)["ours/debian"], 2, 3, place)
         self.assertEqual(command[:2], ["/debian/bin/python", "/debian/bin/twistd"])
+
+    def test_connections_have_every_entry_of_the_table(self):
+        """A row whose entry has another name would be empty, without a warning."""
+        named = {
+            entry
+            for row in ROWS
+            if row.workload == "connections"
+            for entry in (*row.columns.values(), row.to)
+            if entry not in (None, "nginx")
+        }
+        self.assertEqual(named - set(connections._entries(1)), set())

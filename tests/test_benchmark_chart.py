@@ -54,7 +54,7 @@ class ChartTests(SynchronousTestCase):
         """Also one that was stored before a column was added."""
         table = report.rst(report.load())
         self.assertIn("smartproxy", table)
-        self.assertEqual(len(table.splitlines()), len(report.load()["rows"]) + 6)
+        self.assertEqual(len(table.splitlines()), len(report.load()["rows"]) + 8)
 
     def test_the_stored_chart_is_that_of_the_stored_run(self):
         stored = Path(report.LATEST).with_suffix(".svg").read_text()

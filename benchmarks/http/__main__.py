@@ -13,7 +13,6 @@ from typing import Any
 
 from benchmarks import machine, pythons, report
 from benchmarks.http import idle, table, transfers, tunnels, wrk
-from benchmarks.http.contestants import CONTESTANTS
 from benchmarks.processes import LOAD_CPUS, ROOT, BenchmarkError, allow_descriptors, exit_on_sigterm
 from benchmarks.series import Series, Workload, run
 
@@ -40,6 +39,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     add("--rounds", type=int, default=5, help="number of rounds, whose median counts (default: 5)")
     add("--quick", action="store_true", help="do a fifth of the work, for development")
     add("--output", type=Path, help="JSON file (default: docs/benchmarks/http.json for a whole run)")
+    add("--render", action="store_true", help="print the table of the JSON file as RST")
     return parser.parse_args(argv)
 
 
@@ -52,9 +52,16 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "machine": where,
-        "settings": {"rounds": options.rounds, "quick": options.quick},
-        "rows": table.rows(measured, tuple(CONTESTANTS)),
-        "workloads": {name: {"unit": each.unit, "rounds": each.rounds} for name, each in measured.items()},
+        "settings": {
+            "rounds": options.rounds,
+            "quick": options.quick,
+            "seconds": report.seconds_of(measured),
+        },
+        "rows": table.rows(measured),
+        "workloads": {
+            name: {"unit": each.unit, "seconds": each.seconds, "rounds": each.rounds}
+            for name, each in measured.items()
+        },
     }
 
 
@@ -63,11 +70,15 @@ def main(argv: list[str]) -> int:
     exit_on_sigterm()
     allow_descriptors(1024)
     try:
+        if options.render:
+            print(table.rst(report.load(options.output or OUTPUT)))
+            return 0
         content = _measure(options)
     except (BenchmarkError, OSError) as failed:
         print(f"benchmarks.http: {failed}", *getattr(failed, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
     print(table.text(content))
+    print("", report.duration(content), sep="\n")
     whole = not options.quick and len(options.only) == len(WORKLOADS)
     if whole or options.output:
         report.save(content, options.output or OUTPUT)
