@@ -49,7 +49,8 @@ test: peers lint docs $(VENV)/.for-check ## Everything that CI runs
 unit: $(VENV)/.for-check ## The fast loop: every test that needs no other program, in parallel
 	@$(STEP) "pytest" $(BIN)/python -m pytest $(PARALLEL) -m "not live and not installing"
 
-bench: peers $(VENV)/.for-demo ## Compare with haproxy, nginx and plain Twisted, about fifteen minutes
+# The first run also makes .venv-debian and .venv-compiled, which takes some minutes more.
+bench: peers $(VENV)/.for-demo ## Compare both builds with haproxy, nginx and plain Twisted, about fourteen minutes
 	@$(BIN)/python -m benchmarks
 	@exec $(BIN)/python -m benchmarks.http
 

@@ -25,7 +25,7 @@ UNIT = "s/GB"
 _GB = 1_000_000_000
 _BACKEND = "127.0.0.11"
 _STALLS_AFTER = 30.0
-_SETTLES_IN = 0.1
+_SETTLES_IN = 0.05
 _READ_SIZE = 1 << 20
 #: Bytes that are compared before the first measurement.
 WARM_UP = 64 << 20
@@ -35,7 +35,7 @@ PROCESSES = 4
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Start and warm up every contestant. Each probe moves ``0.5 * scale`` GB."""
+    """Start and warm up every contestant. Each probe moves ``0.25 * scale`` GB."""
     port = free_port()
     backends.start("source", ((_BACKEND, port),), stack, directory)
     fast = Job((_BACKEND,), port)
@@ -54,7 +54,7 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     running = start_several(jobs, stack, directory)
     for proxy in itertools.chain(*running.values()):
         check_content(proxy.process.name, _request(proxy.address, WARM_UP))
-    size = int(0.5 * _GB * scale)
+    size = int(0.25 * _GB * scale)
     return {key: partial(_cost, itertools.cycle(several), size) for key, several in running.items()}
 
 

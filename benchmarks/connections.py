@@ -1,6 +1,6 @@
 """TCP connections with one small exchange each: microseconds of the proxy's CPU per connection.
 
-Connect, send 64 bytes, read 64 back, close: 20,000 times a round, 32 concurrently. A PROXY header or a
+Connect, send 64 bytes, read 64 back, close: 4,000 times a round, 32 concurrently. A PROXY header or a
 ClientHello is sent with the first bytes, in one segment. In every variant the client closes first, cleanly,
 after it has read its answer. With sixteen client and sixteen backend addresses, the ports in TIME_WAIT of
 earlier rounds do not use up the port range.
@@ -28,15 +28,15 @@ from benchmarks.series import Probe
 UNIT = "µs/connection"
 _AT_ONCE = 32
 _STALLS_AFTER = 10.0
-_SETTLES_IN = 0.1
-WARM_UP = 2_000
+_SETTLES_IN = 0.05
+WARM_UP = 1_000
 CLIENTS = [f"127.0.1.{n}" for n in range(1, 17)]
 BACKENDS = tuple(f"127.0.0.{n}" for n in range(11, 27))
 _SEND_TIMEOUT = struct.pack("@ll", int(_STALLS_AFTER), 0)
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Start and warm up every contestant. Each probe makes ``5,000 * scale`` connections."""
+    """Start and warm up every contestant. Each probe makes ``1,000 * scale`` connections."""
     port = free_port()
     backends.start("answer", tuple((host, port) for host in BACKENDS), stack, directory)
     entries = _entries(port)
@@ -44,7 +44,7 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     serials = itertools.count()
     made: dict[str, Probe] = {}
     for proxy, (key, (job, opening)) in zip(started, entries.items(), strict=True):
-        made[key] = partial(cost, proxy, opening, serials, int(5_000 * scale))
+        made[key] = partial(cost, proxy, opening, serials, int(1_000 * scale))
         cost(proxy, opening, serials, max(WARM_UP, len(job.domains)))  # each route at least once
     return made
 

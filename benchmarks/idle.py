@@ -25,7 +25,7 @@ UNIT = "KiB/connection"
 _BACKEND = "127.0.0.11"
 _WARM_UP_SHARE = 25
 _STALLS_AFTER = 10.0
-_SETTLES_IN = 0.5
+_SETTLES_IN = 0.2
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:

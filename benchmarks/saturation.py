@@ -24,7 +24,7 @@ LATENCY_UNIT = "ms"
 PERCENTILES = {"p50": "50", "p99": "99", "p999": "99.9"}
 _NAMES = ("ours", "haproxy", "portforward")
 _AT_ONCE, _PACED_CONNECTIONS = 32, 64
-_SECONDS, _LATENCY_SECONDS = 2, 3
+_SECONDS, _LATENCY_SECONDS = 1, 2
 _SHARE = 0.5
 _DONE = """\
 done = function(summary, latency)
@@ -34,7 +34,7 @@ end
 
 
 def rate_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Start and warm up every proxy. Each probe opens connections for two seconds, each for one exchange."""
+    """Start and warm up every proxy. Each probe opens connections for a second, each for one exchange."""
     del scale  # wrk counts in whole seconds
     made: dict[str, Probe] = {}
     for name, proxy in _started(stack, directory).items():
@@ -45,7 +45,7 @@ def rate_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Pr
 
 
 def latency_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Three probes for each proxy, whose values are those of one run of three seconds."""
+    """Three probes for each proxy, whose values are those of one run of two seconds."""
     del scale
     proxies = _started(stack, directory)
     for proxy in proxies.values():

@@ -43,14 +43,14 @@ _NAME = "tls.bench.example"
 _BACKEND = "127.0.0.11"
 _CIPHER = "TLS_AES_256_GCM_SHA384"  # the first that the client offers, and both proxies let it choose
 _STALLS_AFTER = 30.0
-_SETTLES_IN = 0.1
+_SETTLES_IN = 0.05
 _READ_SIZE = 1 << 18
 _GB = 1_000_000_000
 _AT_ONCE = 32
 _OVER = object()
-_WARM_UP = 500
-_IDLE_WARM_UP_SHARE = 25
-_IDLE_SETTLES_IN = 0.1
+_WARM_UP = 300
+_IDLE_WARM_UP_SHARE = 10
+_IDLE_SETTLES_IN = 0.2
 
 
 # -- the certificate, and a client that checks it -------------------------------------------------------
@@ -141,7 +141,7 @@ class _Client:
 
 
 def bulk_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Each probe moves ``0.25 * scale`` GB from a plain or a TLS backend to a client that decrypts it."""
+    """Each probe moves ``0.125 * scale`` GB from a plain or a TLS backend to a client that decrypts it."""
     certificate = make_certificate(directory)
     port, secured_port = free_port(), free_port()
     backends.start("source", ((_BACKEND, port),), stack, directory)
@@ -154,7 +154,7 @@ def bulk_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Pr
         several = [(proxy, _Client(proxy, certificate)) for proxy in proxies]
         for _, client in several:
             bulk.check_content(key, _request(client, bulk.WARM_UP))
-        made[key] = partial(_bulk_cost, itertools.cycle(several), int(0.25 * _GB * scale))
+        made[key] = partial(_bulk_cost, itertools.cycle(several), int(0.125 * _GB * scale))
     return made
 
 
@@ -186,7 +186,7 @@ def _discard(connection: ssl.SSLSocket, size: int) -> None:
 
 
 def handshake_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Each probe makes ``1,000 * scale`` connections, 32 concurrently, with full or resumed handshakes."""
+    """Each probe makes ``300 * scale`` connections, 32 concurrently, with full or resumed handshakes."""
     certificate = make_certificate(directory)
     port = free_port()
     backends.start("answer", tuple((host, port) for host in BACKENDS), stack, directory)
@@ -198,7 +198,7 @@ def handshake_probes(stack: ExitStack, directory: Path, scale: float) -> dict[st
         cost = _Handshakes(proxy, _Client(proxy, certificate), serials)
         cost(_WARM_UP, resumed=False)
         cost(_WARM_UP, resumed=True)
-        count = int(1_000 * scale)
+        count = int(300 * scale)
         made[key] = partial(cost, count, resumed=False)
         made[entry_of(key, "resumed")] = partial(cost, count, resumed=True)
     return made
@@ -289,13 +289,13 @@ def _done(call: Callable[[], T]) -> Generator[None, None, T]:
 
 
 def idle_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Each probe holds ``5,000 * scale`` connections to a proxy started for it."""
+    """Each probe holds ``1,500 * scale`` connections to a proxy started for it."""
     allow_descriptors(16_000)
     certificate = make_certificate(directory)
     port = free_port()
     backends.start("hold", ((_BACKEND, port),), stack, directory)
     job = Job((_BACKEND,), port, certificate=certificate)
-    return {name: partial(_size, name, job, directory, int(5_000 * scale)) for name in ("ours", "haproxy")}
+    return {name: partial(_size, name, job, directory, int(1_500 * scale)) for name in ("ours", "haproxy")}
 
 
 def _size(name: str, job: Job, directory: Path, count: int) -> float:

@@ -21,7 +21,7 @@ from benchmarks.series import Probe
 UNIT = "KiB/connection"
 _WARM_UP = 200
 _STALLS_AFTER = 10.0
-_SETTLES_IN = 0.5
+_SETTLES_IN = 0.2
 _ASKED = b"GET / HTTP/1.1\r\nHost: %b\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n" % NAME.encode()
 
 

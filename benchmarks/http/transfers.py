@@ -21,7 +21,7 @@ from benchmarks.series import Probe
 UNIT = "µs/MB"
 _AT_ONCE = 4
 _STALLS_AFTER = 30.0
-_SETTLES_IN = 0.1
+_SETTLES_IN = 0.05
 _BODY = BLOCK[:SIZE]
 _HEAD_OF = b" HTTP/1.1\r\nHost: %b\r\n" % NAME.encode()
 _DOWN = b"GET /1m" + _HEAD_OF + b"\r\n"
@@ -29,7 +29,7 @@ _UP = b"POST /other/up" + _HEAD_OF + b"Content-Length: %d\r\n\r\n" % SIZE
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Start and check every proxy. Each probe moves ``1,000 * scale`` bodies one way."""
+    """Start and check every proxy. Each probe moves ``400 * scale`` bodies one way."""
     job = target.start(stack, directory)
     made: dict[str, Probe] = {}
     for name in CONTESTANTS:
@@ -40,7 +40,7 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
             client.upload()
         for way in ("down", "up"):
             cost(proxy, way, 50)
-            made[f"{name}/{way}"] = partial(cost, proxy, way, int(1_000 * scale))
+            made[f"{name}/{way}"] = partial(cost, proxy, way, int(400 * scale))
     return made
 
 

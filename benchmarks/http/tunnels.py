@@ -19,7 +19,7 @@ from benchmarks.series import Probe
 UNIT = "µs/echo"
 _AT_ONCE = 16
 _STALLS_AFTER = 30.0
-_SETTLES_IN = 0.1
+_SETTLES_IN = 0.05
 _SIZE = 1024
 _ASKED = (
     b"GET /other/ws HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -28,13 +28,13 @@ _ASKED = (
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Start and warm up every proxy. Each probe sends ``20,000 * scale`` messages."""
+    """Start and warm up every proxy. Each probe sends ``10,000 * scale`` messages."""
     job = target.start(stack, directory)
     made: dict[str, Probe] = {}
     for name in CONTESTANTS:
         proxy = contestants.start(name, job, stack, directory)
         cost(proxy, 1_000)
-        made[name] = partial(cost, proxy, int(20_000 * scale))
+        made[name] = partial(cost, proxy, int(10_000 * scale))
     return made
 
 

@@ -24,8 +24,8 @@ from benchmarks.series import Probe, entry_of
 UNIT = "µs/request"
 LATENCY_UNIT = "ms"
 _AT_ONCE = 32
-_SECONDS, _LATENCY_SECONDS = 5, 10
-_SETTLES_IN = 0.1
+_SECONDS, _LATENCY_SECONDS = 2, 2
+_SETTLES_IN = 0.05
 _WARM_UPS_AT_ONCE = 5
 _PACED_CONNECTIONS = 64
 #: Requests a second from which the paced rate is set: the capacity measured at the start, of ours.
@@ -58,7 +58,7 @@ PACED = "delay = function() return math.random(0, %d) end\n"
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Start and warm up every proxy. Each probe runs wrk for ``5 * scale`` seconds, and at least one."""
+    """Start and warm up every proxy. Each probe runs wrk for ``2 * scale`` seconds, and at least one."""
     variants = _variants(directory)
     job = target.start(stack, directory)
     jobs = {**contestants.in_builds(job), **{name: job for name in CONTESTANTS if name != "ours"}}
@@ -91,7 +91,7 @@ def _variants(directory: Path) -> dict[str, list[str]]:
 def latency_probes(
     stack: ExitStack, directory: Path, scale: float, names: Iterable[str] = ("ours", "haproxy", "nginx")
 ) -> dict[str, Probe]:
-    """The same load for all: half of the rate that ours answers at most. Each probe runs wrk for ten seconds."""
+    """The same load for all: half of the rate that ours answers at most. Each probe runs wrk for two seconds."""
     del scale
     job = target.start(stack, directory)
     names = tuple(names)
