@@ -106,65 +106,64 @@ class StartCase(LiveCase):
 
 
 class FailedStartTests(StartCase):
-    def cases(self):
-        taken, free = self.taken(), self.port()
+    def assert_all_fail(self, cases):
+        for name, case in cases.items():
+            for way in WAYS:
+                with self.subTest(name, way=way):
+                    self.assert_fails(case, way)
+
+    def test_address_that_cannot_be_listened_on(self):
+        taken, free, folder = self.taken(), self.port(), self.directory / "folder"
+        folder.mkdir()
         fine = {"routes": [self.on(free)]}
-        folder = self.directory / "keys"
-        folder.mkdir(exist_ok=True)
-        pem = Authority(folder).certificate("live.test")
-        broken = folder / "broken.key"
-        broken.write_text("not a key")
-        tls = {"mode": "terminate", "certificate": {"certFile": str(pem), "keyFile": str(broken)}}
-        ends_tls = {"targets": [{"host": "127.0.0.1", "port": 1}], "tls": tls}
-        handler = {"type": "handler", "handler": "there_is_none:echo"}
-        return {
-            "port in use": FailedStart(
-                UNBOUND, f"cannot listen on 127.0.0.1:{taken}: ", {"routes": [self.on(taken)]}
-            ),
-            "admin port in use": FailedStart(
-                UNBOUND, f"cannot listen on 127.0.0.1:{taken}: ", {**fine, "admin": {"port": taken}}
-            ),
+        elsewhere = {**self.on(free), "match": {"ports": [free], "address": "192.0.2.1"}}
+        on_taken, nowhere = f"cannot listen on 127.0.0.1:{taken}: ", "/nowhere/admin.sock"
+        self.assert_all_fail({
+            "port in use": FailedStart(UNBOUND, on_taken, {"routes": [self.on(taken)]}),
+            "admin port in use": FailedStart(UNBOUND, on_taken, {**fine, "admin": {"port": taken}}),
             "address of another machine": FailedStart(
-                UNBOUND,
-                f"cannot listen on 192.0.2.1:{free}: ",
-                {"routes": [{**self.on(free), "match": {"ports": [free], "address": "192.0.2.1"}}]},
+                UNBOUND, f"cannot listen on 192.0.2.1:{free}: ", {"routes": [elsewhere]}
             ),
             "no directory for the admin socket": FailedStart(
-                UNBOUND,
-                "cannot listen on unix:/nowhere/admin.sock: ",
-                {**fine, "admin": {"unix": "/nowhere/admin.sock"}},
+                UNBOUND, f"cannot listen on unix:{nowhere}: ", {**fine, "admin": {"unix": nowhere}}
             ),
             "path of the admin socket is a directory": FailedStart(
                 UNBOUND, f"cannot listen on unix:{folder}: ", {**fine, "admin": {"unix": str(folder)}}
             ),
+        })  # fmt: skip
+
+    def test_configuration_that_is_refused(self):
+        free = self.port()
+        pem = Authority(self.directory).certificate("live.test")
+        broken = self.directory / "broken.key"
+        broken.write_text("not a key")
+        tls = {"mode": "terminate", "certificate": {"certFile": str(pem), "keyFile": str(broken)}}
+        ends_tls = {"targets": [{"host": "127.0.0.1", "port": 1}], "tls": tls}
+        handler = {"type": "handler", "handler": "there_is_none:echo"}
+        self.assert_all_fail({
             "no file": FailedStart(INVALID, "smartproxy.json: cannot be read", None),
             "not JSON": FailedStart(INVALID, "smartproxy.json:1: ", "{"),
-            "unknown key": FailedStart(INVALID, "routs: unknown key", {**fine, "routs": []}),
+            "unknown key": FailedStart(
+                INVALID, "routs: unknown key", {"routes": [self.on(free)], "routs": []}
+            ),
             "missing handler module": FailedStart(
                 INVALID, "there_is_none", {"routes": [self.on(free, action=handler)]}
             ),
             "unreadable key": FailedStart(
                 INVALID, str(broken), {"routes": [self.on(free, action=ends_tls)]}
             ),
-            "no directory for the access log": FailedStart(
-                INVALID,
-                "accessLog.path: cannot be opened: ",
-                {**fine, "accessLog": {"path": "/nowhere/access.log"}},
-            ),
-            "no directory for twistd's log": FailedStart(
-                FAILED, "/nowhere/twistd.log", fine, ("--logfile", "/nowhere/twistd.log")
-            ),
-            "no directory for the pid file": FailedStart(
-                FAILED, "/nowhere/twistd.pid", fine, ("--pidfile", "/nowhere/twistd.pid")
-            ),
-            "no directory to run in": FailedStart(FAILED, "/nowhere", fine, ("--rundir", "/nowhere")),
-        }  # fmt: skip
+        })  # fmt: skip
 
-    def test_failure_is_printed_with_its_exit_code(self):
-        for name, case in self.cases().items():
-            for way in WAYS:
-                with self.subTest(name, way=way):
-                    self.assert_fails(case, way)
+    def test_directory_that_is_not_there(self):
+        fine = {"routes": [self.on(self.port())]}
+        logged = {**fine, "accessLog": {"path": "/nowhere/access.log"}}
+        log, pid = "/nowhere/twistd.log", "/nowhere/twistd.pid"
+        self.assert_all_fail({
+            "access log": FailedStart(INVALID, "accessLog.path: cannot be opened: ", logged),
+            "twistd's log": FailedStart(FAILED, log, fine, ("--logfile", log)),
+            "pid file": FailedStart(FAILED, pid, fine, ("--pidfile", pid)),
+            "directory to run in": FailedStart(FAILED, "/nowhere", fine, ("--rundir", "/nowhere")),
+        })  # fmt: skip
 
     def test_every_problem_of_a_configuration_is_printed(self):
         settings = {"routes": [self.on(70000)], "routs": []}
