@@ -12,7 +12,7 @@ connection waits at least twice. What an embedder's code may await, or returns, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -81,13 +81,26 @@ class AwaitableEvent(Generic[T]):
             raise self._errors.pop()
         return cast("T", self._value)
 
+    # It is its own iterator: a generator would be a further object of each connection, of 200 bytes.
+
     def __await__(self) -> Generator[Any, Any, T]:
-        if not self.has_happened:
-            yield self
-        if not self.has_happened:
-            # Run by inlineCallbacks or Deferred.fromCoroutine, which send back at once what is no Deferred.
-            return (yield from self.deferred().__await__())
-        return self.result()
+        return self  # type: ignore[return-value] # what a coroutine asks of a generator, it has
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> object:
+        if self.has_happened:
+            raise StopIteration(self.result())
+        return self
+
+    def send(self, value: object) -> object:
+        """Go on where inlineCallbacks or Deferred.fromCoroutine run the coroutine: they send back at once what is no Deferred."""
+        if value is not self or self.has_happened:
+            return next(self)
+        waiting: Deferred[None] = Deferred(lambda _: self.cancel())
+        self.follow(lambda: waiting.callback(None))
+        return waiting
 
     def hand_on(self, happen: Callable[[T], object], fail: Callable[[BaseException], object]) -> None:
         """Call one of both, with the value or with why it has failed, when that is known. They follow it."""

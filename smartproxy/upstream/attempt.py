@@ -183,7 +183,7 @@ class Attempts:
         """A connection to ``host``, when it is made, with its TLS."""
         candidate, target, routed = attempt.candidate, attempt.target, attempt.routed
         side = await dialed
-        forget = side.on_closed
+        forget = side.leave_factory()
         connected = Connected(
             side, side.address, target, candidate, attempt.group, attempt.header(target), host
         )

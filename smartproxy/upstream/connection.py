@@ -30,21 +30,23 @@ class Upstream(Side):
     """
 
     def __init__(self, factory: UpstreamFactory) -> None:
-        self._factory = factory
+        self._factory: UpstreamFactory | None = factory
         self.address = factory.to
 
     def connectionMade(self) -> None:
         """The connection is established: pause it until the relay starts."""
         self.transport.pauseProducing()
+        factory = self._factory
+        assert factory is not None  # noqa: S101 - it has made this
         if not isinstance(self.address, UnixEndpoint):
             self.transport.setTcpNoDelay(True)
-            self._factory.apply(self.transport, self._factory.keep_alive)
-        self._factory.connected(self)
+            factory.apply(self.transport, factory.keep_alive)
+        factory.connected(self)
 
-    @property
-    def on_closed(self) -> Callable[[], None] | None:
-        """To be called when the connection has ended, if anything is kept for it."""
-        return self._factory.on_end
+    def leave_factory(self) -> Callable[[], None] | None:
+        """Forget the factory, whose work is done. Returns what is to be called when the connection has ended, if anything is kept for it."""
+        factory, self._factory = self._factory, None
+        return None if factory is None else factory.on_end
 
 
 class UpstreamFactory(ClientFactory):
