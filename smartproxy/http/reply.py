@@ -13,7 +13,7 @@ from smartproxy.http.errors import error_answer, may_go_on
 from smartproxy.http.forwarded import end_to_end
 from smartproxy.http.header_rules import answer_trailers, whole_with_answer_rules, with_answer_rules
 from smartproxy.http.states import REPLY, MessageEvent, ReplyState
-from smartproxy.http.terms import answer_framing_lines, answer_terms, is_of_unknown_length
+from smartproxy.http.terms import answer_framing_lines, answer_lines, answer_terms, is_of_unknown_length
 from smartproxy.http.tracing import via
 from smartproxy.wire.http_answer import build_head
 
@@ -80,7 +80,7 @@ class ClientReply(BodyWriter):
     def _head(self, head: AnswerHead, framing: Framing, *, chunked: bool, is_old: bool) -> bytes:
         """The head where it is not that of most answers: the rules of the route are applied before it is framed."""
         to_head = self._exchange.head.method == "HEAD"
-        lines = end_to_end(head.fields)
+        lines = answer_lines(head)
         if self._exchange.target is not None:
             lines += via(head.version)
         lines = with_answer_rules(lines, self._exchange)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from smartproxy.http.forwarded import end_to_end, proxy_lines, requested_host, without_connection
 from smartproxy.http.tracing import MOST_PASSED, is_circling, via
-from smartproxy.http.upgrade import asked_protocol, upgrade_lines
+from smartproxy.http.upgrade import asked_protocol, required_lines, upgrade_lines
 from smartproxy.model.exchange import RequestTerms
 from smartproxy.wire.http_answer import build_head
 from smartproxy.wire.http_fields import line, tokens
@@ -113,7 +113,7 @@ def _request_framing_lines(fields: Fields, framing: Framing, upgrade: str) -> by
 
 def _answer_terms(head: AnswerHead, *, to_head: bool) -> AnswerTerms:
     framing = answer_framing(head.fields, head.version, head.status, to_head=to_head)
-    lines = end_to_end(head.fields)
+    lines = answer_lines(head)
     if isinstance(framing, Malformed):
         return AnswerTerms(framing, False, lines, b"")
     persists = framing.body is not Body.UNTIL_CLOSE and _persists(head.fields, head.version)
@@ -122,6 +122,11 @@ def _answer_terms(head: AnswerHead, *, to_head: bool) -> AnswerTerms:
     )
     framed = lines + via(head.version) + framing_lines
     return AnswerTerms(framing, persists, lines, build_head(head.status, head.reason, framed))
+
+
+def answer_lines(head: AnswerHead) -> bytes:
+    """What is sent on of the head of an answer: without fields of this connection, but for those that a 426 must have."""
+    return end_to_end(head.fields) + required_lines(head)
 
 
 def is_of_unknown_length(framing: Framing) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: HTTP/2 without TLS by upgrade: RFC 9113 has removed it, and the requests in it would reach the target unseen.
 _REFUSED = frozenset({"h2c", "h2", "http/2.0"})
+_UPGRADE_REQUIRED = 426
 
 
 def asked_protocol(fields: Fields) -> str:
@@ -30,6 +31,12 @@ def asked_protocol(fields: Fields) -> str:
 def upgrade_lines(protocol: str) -> bytes:
     """The fields that ask for ``protocol``, or agree to it."""
     return b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol.encode("latin-1")
+
+
+def required_lines(head: AnswerHead) -> bytes:
+    """The fields of a 426, by which a client learns what it has to ask for (RFC 9110, 15.5.22); nothing of any other answer."""
+    required = head.fields.noted("upgrade") if head.status == _UPGRADE_REQUIRED else []
+    return upgrade_lines(", ".join(required)) if required else b""
 
 
 def agrees(head: AnswerHead, protocol: str) -> bool:

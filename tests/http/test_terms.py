@@ -27,6 +27,20 @@ class UpgradeTests(HttpCase):
         self.assertEqual(self.exchange(client, UPGRADE), OK)
         self.assertEqual(self.exchange(client), OK)
 
+    def test_a_426_says_which_protocol_is_required(self):
+        """RFC 9110, 15.5.22: a client cannot know it otherwise. In any other answer it concerns the target's connection only."""
+        fields = b"Connection: Upgrade\r\nUpgrade: websocket, chat\r\n"
+        required = b"HTTP/1.1 426 x\r\n" + fields + b"Content-Length: 0\r\n\r\n"
+        last = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        self.start(http_route("unruled", 82, action={"headers": {}}))
+        for port in (80, 82):
+            client = self.connect(port)
+            self.assertIn(b"\r\n" + fields, self.exchange(client, UPGRADE, required), port)
+            self.assertNotIn(b"Upgrade", self.exchange(client, GET, required.replace(b"426 ", b"400 ")))
+            received = self.exchange(client, last, required)
+            self.assertIn(b"\r\nConnection: close\r\n", received)
+            self.assertIn(fields, received)
+
     def test_101_to_what_was_not_asked_for_is_a_502(self):
         for request, answer in [
             (GET, SWITCHED),

@@ -366,6 +366,14 @@ class UpgradeTests(HandlerCase):
         self.network.settle()
         self.assertEqual((ends, self.proxy.registry.active, self.failures()), ([1], 0, []))
 
+    def test_a_426_says_which_protocol_is_required(self):
+        async def handler(exchange):
+            await exchange.respond(426, {"Upgrade": "echo"})
+
+        self.handle(handler)
+        answer = self.ask()
+        self.assertEqual((answer.status, answer.upgrade, answer.connection), (426, "echo", "Upgrade"))
+
     def test_a_request_that_asks_for_nothing_cannot_be_upgraded(self):
         async def handler(exchange):
             exchange.upgrade()
