@@ -1,7 +1,7 @@
 """Conditional requests (RFC 9110, 13): whether the file that a client asks for is the one that it knows.
 
 The order is that of section 13.2.2: If-Match or else If-Unmodified-Since, then If-None-Match or else If-Modified-Since, then
-the range. A date or an entity tag that is malformed is no condition.
+the range. A date that is malformed is no condition; an entity tag that is malformed is none of the file's.
 """
 
 from __future__ import annotations

@@ -35,8 +35,11 @@ UNSATISFIABLE: Final = NoRange()
 def byte_range(values: Sequence[str], size: int) -> ByteRange | NoRange | None:
     """The range of a file of ``size`` bytes to send; ``None`` for all of it.
 
-    :param values: of the field Range. One that is malformed is ignored, and one of over 100 ranges.
+    :param values: of the field Range. One that is malformed is ignored, and one of over 100 ranges; of an empty file all are, as
+        by nginx and Go: to some clients, which ask for ``bytes=0-``, a 416 would be a failure.
     """
+    if not size:
+        return None
     match = _SET.fullmatch(values[0]) if len(values) == 1 else None
     if match is None or match[1].count(",") >= LIST_LIMIT:
         return None

@@ -257,6 +257,12 @@ class RangeTests(StaticCase):
         for value in ("bytes=10-", "bytes=100-200", "bytes=-0", "bytes=10-,20-"):
             self.assertEqual(self.ranged(value)[:2], (416, "bytes */10"), value)
 
+    def test_an_empty_file_has_no_ranges(self):
+        """Players ask for ``bytes=0-``. ``bytes=-1`` exists even in it (RFC 9110, 14.1.2), but no Content-Range can say so."""
+        for value in ("bytes=0-", "bytes=-1", "bytes=5-"):
+            answer = self.ask("/empty/x.txt", more=f"Range: {value}\r\n")
+            self.assertEqual((answer.status, answer.content_length), (200, "0"), value)
+
     def test_if_range_names_the_file(self):
         tag, whole = f'"{_MODIFIED:x}-a"', (200, None, b"0123456789")
         part = (206, "bytes 0-1/10", b"01")
