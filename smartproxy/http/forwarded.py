@@ -43,6 +43,7 @@ _COMMON: Final = frozenset({"close", "keep-alive", "upgrade"})
 
 _without_hop: Final = FieldRemoval(_OF_ONE_HOP)
 without_connection: Final = FieldRemoval(b"connection")
+without_expect: Final = FieldRemoval(b"expect")
 _without_client: Final = FieldRemoval(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES)))
 _as_trailers: Final = FieldRemoval(
     b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES, *sorted(_OF_THE_MESSAGE)))

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from smartproxy.http.forwarded import end_to_end, proxy_lines, requested_host, without_connection
+from smartproxy.http.forwarded import (
+    end_to_end,
+    proxy_lines,
+    requested_host,
+    without_connection,
+    without_expect,
+)
 from smartproxy.http.tracing import MOST_PASSED, is_circling, via
 from smartproxy.http.upgrade import asked_protocol, required_lines, upgrade_lines
 from smartproxy.model.exchange import RequestTerms
@@ -49,9 +55,10 @@ def request_terms(head: RequestHead) -> RequestTerms:
     """The terms of a request. Those of HTTP/1.1 are kept with its fields."""
     if head.version != (1, 1):
         terms = _request_terms(head.fields, head.version)
+        lines = without_expect(terms.lines)
         if not head.fields.noted("host"):  # only HTTP/1.0 needs none
-            terms = terms._replace(lines=line("Host", requested_host(head)) + terms.lines)
-        return terms
+            lines = line("Host", requested_host(head)) + lines
+        return terms._replace(lines=lines)
     known = head.fields.derived
     if known is None:
         known = head.fields.derived = _request_terms(head.fields, (1, 1))
@@ -74,7 +81,8 @@ def _request_terms(fields: Fields, version: tuple[int, int]) -> RequestTerms:
     framing = request_framing(fields, version)
     has_body = isinstance(framing, Malformed) or framing.body is not Body.NONE
     upgrade = "" if has_body or version == (1, 0) else asked_protocol(fields)
-    expects = tuple(each.lower() for each in fields.noted("expect"))
+    # HTTP/1.0 has no Expect (RFC 9110, 10.1.1).
+    expects = () if version == (1, 0) else tuple(each.lower() for each in fields.noted("expect"))
     return RequestTerms(
         framing,
         _persists(fields, version),

@@ -25,7 +25,7 @@ class RequestTerms(NamedTuple):
 
     :ivar framing: of its body, or why it is refused.
     :ivar persists: whether the client wants to send another request on this connection (RFC 9112, 9.3).
-    :ivar expects: the values of ``Expect``, in lower case.
+    :ivar expects: the values of ``Expect``, in lower case; none in HTTP/1.0.
     :ivar upgrade: the protocol that it asks for, in lower case; empty for none, and where it must not be passed on.
     :ivar lines: what is sent on: without fields of this connection, and without those that say who the client is.
     :ivar refused: the status and the reason, where it is refused whatever its route is.

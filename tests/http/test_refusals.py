@@ -264,9 +264,10 @@ class ReadTests(AnswerCase):
         self.assertTrue(client.ended)
 
     def test_http_1_0_is_told_that_the_connection_persists(self):
-        request = b"GET / HTTP/1.0\r\nHost: a\r\nExpect: x\r\nConnection: keep-alive\r\n\r\n"
-        _, fields, _, client = self.ask(request)
-        self.assertEqual(fields["Connection"], "keep-alive")
+        loop = b"Via: " + b"1.0 smartproxy, " * 16
+        request = b"GET / HTTP/1.0\r\nHost: a\r\n" + loop + b"\r\nConnection: keep-alive\r\n\r\n"
+        status, fields, _, client = self.ask(request)
+        self.assertEqual((status, fields["Connection"]), (508, "keep-alive"))
         self.assertFalse(client.ended)
 
     def test_head_gets_the_length_and_no_body(self):

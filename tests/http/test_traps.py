@@ -111,6 +111,15 @@ class ExpectTests(HttpCase):
         self.network.settle()
         self.assertEqual(len(self.backend.connections), 1)
 
+    def test_http_1_0_has_none(self):
+        """RFC 9110, 10.1.1: it is ignored. A target would wait, or refuse, on behalf of a client that does not know of it."""
+        for value in (b"100-continue", b"other"):
+            old = _EXPECTING.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"100-continue", value)
+            client = self.connect(80, old + b"abc")
+            head, body = self.received()
+            self.assertFalse([line for line in head if line.startswith(b"Expect")])
+            self.assertEqual((body, client.received), (b"abc", b""))
+
     def test_body_that_comes_without_100(self):
         client = self.connect(80, _EXPECTING + b"abc")
         self.assertEqual(self.received()[1], b"abc")

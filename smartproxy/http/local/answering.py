@@ -167,9 +167,8 @@ def octets(data: bytes | bytearray | memoryview) -> memoryview:
 
 
 def expects_continue(exchange: Exchange) -> bool:
-    """Whether the client waits for a 100 before it sends the body. One of HTTP/1.0 knows none."""
-    head = exchange.head
-    return bool(head.fields.noted("expect")) and head.version != (1, 0)
+    """Whether the client waits for a 100 before it sends the body."""
+    return bool(exchange.terms.expects)
 
 
 def has_field(fields: Fields, name: bytes) -> bool:
