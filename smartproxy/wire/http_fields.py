@@ -162,9 +162,17 @@ class FieldRemoval:
 def line(name: str, value: str) -> bytes:
     """One field as a line.
 
+    :param value: in Latin-1, which is how those that were received are decoded.
     :raises ValueError: where name or value cannot be written: a line break in it would begin another field.
+    :raises TypeError: where one is no string.
     """
-    encoded, text = name.encode("latin-1", "replace"), value.encode("latin-1", "replace")
+    try:
+        encoded, text = name.encode("latin-1"), value.encode("latin-1")
+    except UnicodeEncodeError:
+        encoded = text = b""
+    except AttributeError:
+        types = f"{type(name).__name__} and {type(value).__name__}"
+        raise TypeError(f"the name and the value of a header must be str (got {types})") from None
     if not _NAME.fullmatch(encoded) or not _ANY_VALUE.fullmatch(text):
         raise ValueError(f"not a header field: {name!a}: {value!a}")
     return b"%b: %b\r\n" % (encoded, text)

@@ -54,10 +54,19 @@ class FieldsTests(SynchronousTestCase):
             ("X:", "a"),
             ("X", "\x00"),
             ("X", "a\nb"),
+            ("X", "\u0141\xf3d\u017a"),  # not Latin-1: it would be another value
+            ("X\u0141", "a"),
         ]:
-            with self.assertRaises(ValueError, msg=(name, value)):
+            with self.assertRaises(ValueError, msg=(name, value)) as refused:
                 line(name, value)
+            self.assertEqual(str(refused.exception), f"not a header field: {name!a}: {value!a}")
         self.assertEqual(line("X-A", "b\xe9"), b"X-A: b\xe9\r\n")
+
+    def test_a_field_of_another_type_cannot_be_written(self):
+        for name, value in [("Retry-After", 5), ("X", None), (b"X", "a")]:
+            types = f"{type(name).__name__} and {type(value).__name__}"
+            with self.assertRaisesRegex(TypeError, f"must be str \\(got {types}\\)"):
+                line(name, value)
 
     def test_tokens_are_the_members_of_all_lines(self):
         self.assertEqual(tokens(["Close, ,\tX-A", "", "te "]), ["close", "x-a", "te"])

@@ -170,7 +170,7 @@ class ServedExchange:
         """Answer. Returns when everything is written, at the speed at which the client reads.
 
         :param status: a final one.
-        :param headers: besides those that frame the body. ``Date`` is added where it is missing.
+        :param headers: besides those that frame the body, in Latin-1. ``Date`` is added where it is missing.
         :param body: bytes, or an asynchronous iterator of bytes: of unknown length, unless ``Content-Length`` is among the headers.
         :raises ValueError: for a status or a header that cannot be sent; a body unlike its ``Content-Length``.
         :raises RuntimeError: where an answer has begun before.
