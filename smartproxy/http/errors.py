@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from smartproxy.errors import DialFailed, Misdirected, NotTls
 from smartproxy.http.accept import wants_json
+from smartproxy.http.date_field import date
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire import http_head, http_response
 from smartproxy.wire.http_framing import OTHER_CODING
@@ -110,5 +111,6 @@ def error_answer(
         content_type, body = page.content_type, page.content
     else:
         content_type, body = http_response.PLAIN_TEXT["Content-Type"], f"{text}\n".encode()
-    every = {"Content-Type": content_type, "Cache-Control": "no-store", **_FIELDS.get(status, {}), **fields}
+    usual = {"Date": date(), "Content-Type": content_type, "Cache-Control": "no-store"}
+    every = usual | _FIELDS.get(status, {}) | dict(fields)
     return http_response.build(status, body, every, connection=connection, to_head=to_head)

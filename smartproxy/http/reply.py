@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.http.body import BodyWriter
+from smartproxy.http.date_field import date_line, has_date
 from smartproxy.http.errors import error_answer, may_go_on
 from smartproxy.http.forwarded import end_to_end
 from smartproxy.http.header_rules import answer_trailers, whole_with_answer_rules, with_answer_rules
@@ -75,7 +76,8 @@ class ClientReply(BodyWriter):
         if self.is_last or is_ruled or is_old or request.method == "HEAD" or exchange.target is None:
             self._unwritten = self._head(head, framing, chunked=chunked, is_old=is_old)
         else:
-            self._unwritten = answer_terms(head, to_head=False).head
+            known = answer_terms(head, to_head=False)
+            self._unwritten = known.head if known.is_dated else b"%b%b\r\n" % (known.head[:-2], date_line())
 
     def _head(self, head: AnswerHead, framing: Framing, *, chunked: bool, is_old: bool) -> bytes:
         """The head where it is not that of most answers: the rules of the route are applied before it is framed."""
@@ -83,6 +85,8 @@ class ClientReply(BodyWriter):
         lines = answer_lines(head)
         if self._exchange.target is not None:
             lines += via(head.version)
+        if not has_date(lines):
+            lines += date_line()
         lines = with_answer_rules(lines, self._exchange)
         lines += answer_framing_lines(head, framing, chunked=chunked, to_head=to_head)
         if self.is_last:

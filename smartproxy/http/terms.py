@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from smartproxy.http.date_field import has_date
 from smartproxy.http.forwarded import (
     end_to_end,
     proxy_lines,
@@ -43,12 +44,14 @@ class AnswerTerms(NamedTuple):
     :ivar lines: what is sent on: without fields of this connection.
     :ivar head: the whole head of a target's answer for a client of HTTP/1.1 whose connection persists, by a route without rules;
         empty where the framing is refused.
+    :ivar is_dated: whether it has ``Date``.
     """
 
     framing: Framing | Malformed
     persists: bool
     lines: bytes
     head: bytes
+    is_dated: bool
 
 
 def request_terms(head: RequestHead) -> RequestTerms:
@@ -123,13 +126,14 @@ def _answer_terms(head: AnswerHead, *, to_head: bool) -> AnswerTerms:
     framing = answer_framing(head.fields, head.version, head.status, to_head=to_head)
     lines = answer_lines(head)
     if isinstance(framing, Malformed):
-        return AnswerTerms(framing, False, lines, b"")
+        return AnswerTerms(framing, False, lines, b"", is_dated=False)
     persists = framing.body is not Body.UNTIL_CLOSE and _persists(head.fields, head.version)
     framing_lines = answer_framing_lines(
         head, framing, chunked=is_of_unknown_length(framing), to_head=to_head
     )
     framed = lines + via(head.version) + framing_lines
-    return AnswerTerms(framing, persists, lines, build_head(head.status, head.reason, framed))
+    whole = build_head(head.status, head.reason, framed)
+    return AnswerTerms(framing, persists, lines, whole, has_date(lines))
 
 
 def answer_lines(head: AnswerHead) -> bytes:

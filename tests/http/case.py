@@ -18,12 +18,12 @@ SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade:
 
 
 def http_route(name="web", ports=80, *, http=None, action=None, **match):
-    """A route that speaks HTTP. Its answers have no Via, so that tests can compare them whole with what the target has sent."""
+    """A route that speaks HTTP. Its answers have neither Via nor Date, so that tests can compare them whole with what the target has sent."""
     action = {
         "targets": [{"host": HOST, "port": 9000}],
         "protocol": "http",
         "http": http or {},
-        "headers": {"response": {"remove": ["Via"]}},
+        "headers": {"response": {"remove": ["Via", "Date"]}},
         **(action or {}),
     }
     return Route(name=name, match={"ports": ports, **match}, action=action)

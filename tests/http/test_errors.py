@@ -53,8 +53,8 @@ class StatusTests(SynchronousTestCase):
 class AnswerTests(SynchronousTestCase):
     def test_an_answer_is_framed_and_is_not_kept_by_caches(self):
         self.assertEqual(
-            error_answer(404),
-            b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
+            error_answer(404, fields={"Date": "now"}),
+            b"HTTP/1.1 404 Not Found\r\nDate: now\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
             b"Content-Length: 10\r\nConnection: close\r\n\r\nNot Found\n",
         )
 

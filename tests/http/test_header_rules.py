@@ -166,7 +166,7 @@ class AnswerTests(RuledCase):
             response={
                 "set": {"Strict-Transport-Security": "max-age=31536000", "X-Id": "{id}"},
                 "add": {"Vary": "Origin"},
-                "remove": ["Server", "Via"],
+                "remove": ["Server", "Via", "Date"],
             }
         )
         got = self.answered(

@@ -112,7 +112,8 @@ class HttpCase(LiveCase):
             while stream.readline():
                 fields = dict(iter(lambda: stream.readline().partition(b":")[::2], (b"\r\n", b"")))
                 body = stream.read(int(fields[b"Content-Length"]))
-                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+                head = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: %d\r\n\r\n" % len(body)
+                sock.sendall(head + body)
 
         port, proxy = self.served(self.backend(answering))
         client = self.connect(port)
@@ -121,7 +122,7 @@ class HttpCase(LiveCase):
             body = os.urandom(size)
             request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (size, body)
             client.sendall(request)
-            head = b"HTTP/1.1 200 OK\r\nVia: 1.1 smartproxy\r\nContent-Length: %d\r\n\r\n" % size
+            head = b"HTTP/1.1 200 OK\r\nDate: now\r\nVia: 1.1 smartproxy\r\nContent-Length: %d\r\n\r\n" % size
             self.assert_same(self.read(client, len(head) + size), head + body)
             sent, received = sent + len(request), received + len(head) + size
         client.close()

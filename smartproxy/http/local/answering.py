@@ -15,13 +15,12 @@ sends the body all the same is not known.
 
 from __future__ import annotations
 
-import time
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
+from smartproxy.http.date_field import date_line, has_date
 from smartproxy.http.errors import NO_FIELDS
 from smartproxy.wire.http_answer import AnswerHead
-from smartproxy.wire.http_fields import Fields, line
+from smartproxy.wire.http_fields import Fields
 from smartproxy.wire.http_framing import NO_BODY, Body, Framing
 from smartproxy.wire.http_response import BODILESS, CONTENTLESS, phrase
 
@@ -125,7 +124,7 @@ class LocalAnswerer:
         """
         if self._client is None:
             return
-        lines = fields.block if has_field(fields, b"date") else date_line() + fields.block
+        lines = fields.block if has_date(fields.block) else date_line() + fields.block
         framing = NO_BODY
         if status in CONTENTLESS:
             length = None if status in BODILESS else 0
@@ -169,20 +168,3 @@ def octets(data: bytes | bytearray | memoryview) -> memoryview:
 def expects_continue(exchange: Exchange) -> bool:
     """Whether the client waits for a 100 before it sends the body."""
     return bool(exchange.terms.expects)
-
-
-def has_field(fields: Fields, name: bytes) -> bool:
-    """Whether there is a field of that name, which is in lower case."""
-    return (b"\n" + fields.block.lower()).find(b"\n%b:" % name) >= 0
-
-
-_dated: tuple[int, bytes] = (0, b"")
-
-
-def date_line() -> bytes:
-    """``Date`` with the present second (RFC 9110, 6.6.1), made once a second."""
-    global _dated  # noqa: PLW0603 - the same for the whole process
-    now = int(time.time())
-    if _dated[0] != now:
-        _dated = now, line("Date", formatdate(now, usegmt=True))
-    return _dated[1]

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IConsumer, ITransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smartproxy.http.local.answering import date_line
+from smartproxy.http.date_field import date_line
 from smartproxy.serving.protocols import address_of
 from smartproxy.wire.http_answer import AnswerHead
 from smartproxy.wire.http_fields import Fields

@@ -15,13 +15,12 @@ from twisted.logger import Logger
 
 from smartproxy.errors import BodyTooLong, Refused
 from smartproxy.flow.coroutines import CancellableCoroutine
+from smartproxy.http.date_field import date_line, has_date
 from smartproxy.http.errors import status_of
 from smartproxy.http.local.answering import (
     DISCARDED,
     LocalAnswerer,
-    date_line,
     expects_continue,
-    has_field,
     octets,
 )
 from smartproxy.http.local.body_stream import BodyStream
@@ -321,7 +320,7 @@ class HandlerAnswerer(LocalAnswerer):
         if not self.protocol or client is None or self._running is None:
             raise RuntimeError("the client has not asked to switch to another protocol")
         lines = Fields(_fields(headers).without(_FRAMING | {b"connection", b"upgrade"}))
-        dated = b"" if has_field(lines, b"date") else date_line()
+        dated = b"" if has_date(lines.block) else date_line()
         self._state, self._client = _COMPLETE, None
         self._release()
         tunnel = self._tunnel = LocalTunnel(self._running.cancel)
