@@ -112,10 +112,13 @@ class SlowPeerTests(AnswerCase):
 
 
 class ContinueTests(NetworkTestCase):
-    def test_continue_after_the_begin_of_the_answer(self):
+    def serve(self, begin):
+        """A handler that answers with the pieces of the body, behind ``begin``."""
 
         async def echo(exchange):
             async def pieces():
+                for piece in begin:
+                    yield piece
                 async for piece in exchange.body:
                     yield piece
 
@@ -124,9 +127,40 @@ class ContinueTests(NetworkTestCase):
         self.start(served(echo, ports=80))
         client = self.connect(said=posting(2, more="Expect: 100-continue\r\n"))
         self.network.run(1)
+        before = bytes(client.received)
         client.write(b"ok")
         self.network.run(1)
-        self.assertNotIn(b"HTTP/1.1 100", client.received.partition(b"\r\n\r\n")[2])
+        return before, bytes(client.received[len(before) :])
+
+    def test_continue_before_the_begin_of_the_answer(self):
+        """A client that waits for it would else wait for ever: the head of the answer is not what it waits for."""
+        before, after = self.serve([])
+        self.assertEqual(before, b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.assertTrue(after.startswith(b"HTTP/1.1 200 OK\r\n"))
+        self.assertTrue(after.endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n"))
+
+    def test_no_continue_after_the_begin_of_the_answer(self):
+        before, after = self.serve([b"a"])
+        self.assertTrue(before.endswith(b"\r\n\r\n1\r\na\r\n"))
+        self.assertEqual(after, b"2\r\nok\r\n0\r\n\r\n")
+
+    def test_client_that_leaves_before_it_is_told_to_continue(self):
+        closed = []
+
+        async def echo(exchange):
+            async def pieces():
+                try:
+                    async for piece in exchange.body:
+                        yield piece
+                finally:
+                    closed.append(True)
+
+            await exchange.respond(200, {}, pieces())
+
+        self.start(served(echo, ports=80))
+        self.connect(said=posting(2, more="Expect: 100-continue\r\n")).rst()
+        self.network.run(1)
+        self.assertEqual((closed, self.proxy.registry.active), ([True], 0))
 
 
 class AnswerWithinRequestTests(AnswerCase):

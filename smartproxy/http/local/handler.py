@@ -38,7 +38,7 @@ from smartproxy.wire.http_framing import Body
 from smartproxy.wire.http_response import BODILESS, CONTENTLESS, phrase
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
     from typing import TypeAlias
 
     from twisted.python.failure import Failure
@@ -250,21 +250,27 @@ class HandlerAnswerer(LocalAnswerer):
         self._complete()
 
     async def _send_pieces(self, status: int, fields: Fields, body: AsyncIterable[bytes]) -> None:
-        length = _length(fields)
-        self._begin(status, fields, length, chunked=length is None)
+        length, pieces = _length(fields), aiter(body)
         try:
+            if self._owes_continue and self.has_body(status):
+                # It may read the request's body: then the client is told to send that, which is possible before the head only.
+                first = await anext(pieces, b"")
+                self._require_unanswered()
+            else:
+                first = b""
+            self._begin(status, fields, length, chunked=length is None)
             if self.has_body(status):
-                await self._send_all(body, length)
+                await self._send_all(first, pieces, length)
         finally:
             # The finally blocks of a generator run now, and not when it is collected.
-            close = getattr(body, "aclose", None)
+            close = getattr(pieces, "aclose", None)
             if close is not None:
                 await close()
         self._complete()
 
-    async def _send_all(self, body: AsyncIterable[bytes], length: int | None) -> None:
+    async def _send_all(self, first: bytes, rest: AsyncIterator[bytes], length: int | None) -> None:
         sent = 0
-        async for piece in body:
+        async for piece in _chained(first, rest):
             data = octets(piece)
             sent += len(data)
             if length is not None and sent > length:
@@ -335,6 +341,12 @@ class HandlerAnswerer(LocalAnswerer):
             raise RuntimeError("the exchange has an answer already")
         if self.client is None:
             raise ConnectionClosed("the exchange has ended")
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 def _fields(headers: AnswerFields) -> Fields:
