@@ -55,6 +55,7 @@ class ClientConnection(Served):
         self._is_paused = False
         self._is_holding = False  # not read, because of what is held
         self._is_full = False  # the client does not read
+        self._is_postponed = False  # the next request that is held waits for a later event loop iteration
         self._pauses = 0
         self._held: bytes | bytearray = b""  # extended by appended()
         self._exchange: Exchange | None = None
@@ -219,7 +220,7 @@ class ClientConnection(Served):
         raise NotImplementedError
 
     def _go_on(self) -> None:
-        """Answer what was held while the client did not read."""
+        """Answer what was held while the client did not read, or others had their turn."""
         raise NotImplementedError
 
     # -- ends --------------------------------------------------------------------------------------------
@@ -295,7 +296,7 @@ class ClientConnection(Served):
             self._reason, self.is_closing = CloseReason.CLIENT_RESET, True
             self.transport.unregisterProducer()
             self.transport.loseConnection()  # behind the answers to requests before it
-        elif self._request is _HEAD and not (self._is_full and self._held):
+        elif self._request is _HEAD and not ((self._is_full or self._is_postponed) and self._held):
             self.close()
 
     def closed(self, why: Failure) -> None:

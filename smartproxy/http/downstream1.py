@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 #: Bytes behind the request in progress that are held before reading pauses.
 HELD = 64 * 1024
+#: Requests of one client that are answered in one event loop iteration, if none has to wait: one to two milliseconds.
+AT_ONCE = 32
 
 #: The terms of a route that has none of its own: it blocks.
 _USUAL = HttpPlan()
@@ -94,21 +96,26 @@ class HttpDownstream(ClientConnection):
         self._advance()
         if not self._held or self.is_closing:
             return
-        if self._request is _COMPLETE or self._is_full:
-            self.hold(is_much=len(self._held) > HELD)
+        if self._request is _COMPLETE or self._is_full or self._is_postponed:
+            self.hold(is_much=self._is_postponed or len(self._held) > HELD)
         elif is_begin and self._request is _HEAD:
             self.wait(self._plan.request_timeout)
 
     def _advance(self) -> None:
         """Go as far as what is held allows. An exchange may end within it, and the next one begins in the same loop."""
-        if self._is_advancing:
+        if self._is_advancing or self._is_postponed:
             return
         self._is_advancing = True
+        room = AT_ONCE
         while self._held and not self.is_closing:
             if self._request is _HEAD:
+                if not room:
+                    self._postpone()
+                    break
                 # A client that reads no answers gets no further ones: each of its requests may ask for any number of bytes.
                 if self._is_full or not self._read_head():
                     break
+                room -= 1
             elif self._request is _BODY:
                 self._read_body()
             else:
@@ -116,8 +123,17 @@ class HttpDownstream(ClientConnection):
         self._is_advancing = False
         if self.is_ended and not self.is_closing:
             self._nothing_follows()
-        if len(self._held) <= HELD:
+        if len(self._held) <= HELD and not self._is_postponed:
             self.hold(is_much=False)
+
+    def _postpone(self) -> None:
+        """Let others have their turn: a client may send thousands of requests that are answered, or refused, at once."""
+        self._is_postponed = True
+        self._services.in_turn(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._is_postponed = False
+        self._go_on()
 
     def _read_head(self) -> bool:
         """Read a head. Returns whether it was complete."""
@@ -357,7 +373,7 @@ class HttpDownstream(ClientConnection):
         over.hand_on(self.done.happen, self.done.fail)
 
     def _go_on(self) -> None:
-        """Answer what was held while the client did not read."""
+        """Answer what was held while the client did not read, or others had their turn."""
         if self._request is _HEAD and not self.is_closing:
             self._advance()
 

@@ -44,6 +44,7 @@ class HttpServices(NamedTuple):
     :ivar share: what counts the bytes of a connection for a route.
     :ivar answerer: makes what answers an exchange.
     :ivar draining: whether this is to be the last exchange of each connection.
+    :ivar in_turn: calls a function in a later event loop iteration that has time for it.
     :ivar clients: the connections of all clients.
     :ivar block_of: parses the lines of a request's head.
     :ivar line_of: parses its request line.
@@ -67,6 +68,7 @@ class HttpServices(NamedTuple):
     share: Callable[[ConnectionRecord, str], ConnectionRecord | RouteShare]
     answerer: Callable[[Exchange, AnswerReceiver], Answerer]
     draining: Callable[[], bool]
+    in_turn: Callable[[Callable[[], object]], object]
     clients: set[HttpClient]
     block_of: Callable[[bytes], HeadBlock | Malformed]
     line_of: Callable[[bytes], RequestLine | Malformed]

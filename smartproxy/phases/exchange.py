@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from smartproxy.wire.http_head import HeadLimits, RequestHead
 
 _HTTP = ApplicationProtocol.HTTP
-#: Seconds of each event loop iteration in which files are read and written on: a megabyte with TLS takes one millisecond.
+#: Seconds of each event loop iteration in which files are read and written on, and pipelined requests are answered: a megabyte with
+#: TLS takes one millisecond.
 _READING: Final = 0.005
 
 
@@ -201,6 +202,7 @@ class ExchangeHttp:
             self._recorder.share,
             self._answerer(plan),
             self._draining,
+            self._local.in_turn,
             self._clients,
             self._heads.block_of if plan.remembers else parse_block,
             self._heads.line_of if plan.remembers else parse_line,
