@@ -206,8 +206,23 @@ MISTAKES += [
     ),
 ]  # fmt: skip
 
+MISTAKES += [
+    # bytes that are no HTTP, to requests
+    *[
+        (
+            written(match=f"ports: 80, {match}", action="type: respond, response: {body: hello}"), ACTION,
+            "routes[0].action.response", "without HTTP, to what is chosen by a request; write a status",
+        )
+        for match in ("path: /x", "methods: GET", "headers: {A: b}", "query: {a: b}")
+    ],
+]  # fmt: skip
+
 #: The same keys as they are meant.
 MEANT = [
+    written(match="ports: 80", action="type: respond, response: {body: hello}"),
+    written(match="ports: 80, path: /x", action="type: respond, response: {body: hello, status: 200}"),
+    written(match="ports: 80, path: /x", action="type: respond, protocol: http, response: {body: hello}"),
+    written(match="ports: 80, path: /x", action='type: respond, response: {body: "HTTP/1.0 200 OK\\r\\n\\r\\n"}'),
     written(match="ports: 443", action=f"{TO_HOST}, {H2}"),
     written(top="connectionTimeout: 3000\ninactivityTimeout: 0\nmaxPendingDataSize: 65536"),
     written(top="connectionTimeout: 50ms"),

@@ -1,4 +1,7 @@
-"""Warnings about keys of HTTP that have no effect: in ``defaults`` without a route that uses them, and for answers without a target."""
+"""Warnings about keys of HTTP that have no effect, and about answers to requests that are no HTTP.
+
+Keys have none in ``defaults`` without a route that uses them, and for answers without a target.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from smartproxy.settings.checks.problems import Problem
 from smartproxy.settings.compile.answers import may_answer
+from smartproxy.settings.compile.handlers import body_of
 from smartproxy.settings.compile.http import asks, speaks_http
 from smartproxy.settings.tables.base import file_key
 
@@ -34,10 +38,18 @@ def warnings(settings: Configuration) -> Iterator[Problem]:
     for index, action in enabled:
         if may_answer(action):
             yield from _local(action, ("routes", index, "action"))
+        elif asks(settings.routes[index]) and _sends_bytes(action):
+            message = "is sent as bytes, without HTTP, to what is chosen by a request; write a status"
+            yield Problem(("routes", index, "action", "response"), message)
 
 
 def _may_speak(action: Action) -> bool:
     return action.type in {"handler", "block"} or speaks_http(action) or may_answer(action)
+
+
+def _sends_bytes(action: Action) -> bool:
+    """Whether what is sent to each client is not written as a response of HTTP."""
+    return action.response is not None and not body_of(action.response).startswith(b"HTTP/")
 
 
 def _local(action: Action, path: KeyPath) -> Iterator[Problem]:
