@@ -112,7 +112,7 @@ class HandshakeRefused(Refused):
 
 
 class NotTls(Refused):
-    """A client sent something other than a ClientHello on a TLS-terminating route."""
+    """A client sent something other than a ClientHello where TLS is terminated, or all routes of the listener are for TLS."""
 
     def __init__(self) -> None:
         super().__init__(RejectReason.TLS_ERROR, "plain bytes where TLS was due")

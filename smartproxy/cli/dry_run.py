@@ -67,6 +67,10 @@ async def _no_cancel(_record: ConnectionRecord, _side: Side, _detected: Detected
     """The client asks for no query to be cancelled."""
 
 
+def _not_counted() -> None:
+    """A client without TLS is not counted."""
+
+
 def _as_issued(route: RoutePlan) -> RoutePlan:
     """``route`` with a certificate in place of each that is ordered: what is explained is how it goes on with one."""
     if route.tls is None or not any(one.automatic for one in route.tls.certificates):
@@ -153,7 +157,9 @@ class DryRun:
             self._wait_in_vain(detected)
             return
         self.record.protocol = detected.protocol
-        routed = ChooseRoute(self._table)(detected)
+        at = detected.announced.accepted.listener.rpartition(":")[0]
+        only_tls = self._table.takes_only_tls(at, detected.port)
+        routed = ChooseRoute(self._table, _not_counted if only_tls else None)(detected)
         self.route = _as_spoken(routed)
         self.looks_inside = self._look_inside.is_due(routed)
         if not self.looks_inside:

@@ -82,9 +82,8 @@ class Effects:
         if route is not None and refused.reason is RejectReason.IP_NOT_ALLOWED:
             return f"{self._list_key(route, 'ip_allow_list')} {route.allow}"
         if isinstance(refused, NotTls):
-            return (
-                "the route terminates TLS, and the client sends no ClientHello; --sni or --alpn describe one"
-            )
+            place = "the route terminates TLS" if route is not None else "all routes of the port are for TLS"
+            return f"{place}, and the client sends no ClientHello; --sni or --alpn describe one"
         alert = f"{refused.alert.name.lower()}: " if isinstance(refused, HandshakeRefused) else ""
         return f"{alert}{refused.detail}"
 

@@ -81,7 +81,9 @@ def refusal_response(
         return b""  # OpenSSL has sent its alert
     if isinstance(refused, HandshakeRefused):
         return tls_alert.build(refused.alert)
-    if isinstance(refused, NotTls) and protocol is ApplicationProtocol.HTTP:
+    if isinstance(refused, NotTls) and (
+        protocol is ApplicationProtocol.HTTP or http_head.begins_request(held)
+    ):
         return answer_to_first(400, held, text="This port speaks TLS: use https.")
     if isinstance(refused, Misdirected):
         return answer_to_first(status_of(refused), held, pages)

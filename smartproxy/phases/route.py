@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from smartproxy.errors import Refused
+from smartproxy.errors import NotTls, Refused
 from smartproxy.model.facts import Detected, Routed
 from smartproxy.model.outcome import RejectReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smartproxy.model.plan import RoutePlan
 
 
@@ -19,10 +21,15 @@ class RouteFinder(Protocol):
 
 
 class ChooseRoute:
-    """Chooses the route of a connection."""
+    """Chooses the route of a connection.
 
-    def __init__(self, table: RouteFinder) -> None:
+    :param not_tls: counts a client that sent no ClientHello, where all routes of the listener are for TLS. ``None`` where they
+        are not.
+    """
+
+    def __init__(self, table: RouteFinder, not_tls: Callable[[], object] | None = None) -> None:
         self._find = table.find
+        self._not_tls = not_tls
 
     def __call__(self, detected: Detected) -> Routed:
         """The facts with the route.
@@ -30,6 +37,9 @@ class ChooseRoute:
         :raises Refused: where no route matches.
         """
         route = self._find(detected)
+        if route is None and self._not_tls is not None and detected.hello is None:
+            self._not_tls()
+            raise NotTls
         if route is None:
             raise Refused(
                 RejectReason.NO_ROUTE, f"no route of the listener matches, protocol {detected.protocol}"

@@ -123,6 +123,7 @@ class Paths:
             timeout = self._plan.timeouts.initial_data
         limits = self.table.head_limits(address, port)
         head_parser = self._head_parser(address, port)
+        not_tls = partial(accounting.counters.no_handshake, "not_tls")
         table: RouteTable | ChallengeTable = self.table
         is_challenged = self._answers_challenges(port)
         if self._plan.acme is not None:
@@ -147,7 +148,7 @@ class Paths:
                 start_tls=AnswerStartTls() if self.table.starts_tls(address, port) else None,
                 head_parser=head_parser,
             ),
-            route=ChooseRoute(table),
+            route=ChooseRoute(table, not_tls if self.table.takes_only_tls(address, port) else None),
             connect=self._connect,
             send_proxy_header=self._send_proxy_header,
             terminate=self._terminate,

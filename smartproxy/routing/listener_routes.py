@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from smartproxy.model.plan import ActionKind
 from smartproxy.routing import domains
 from smartproxy.routing.matchers import NO_NAME, Condition, silence, specificity
 from smartproxy.wire.host import is_address
@@ -94,6 +95,7 @@ class ListenerRoutes:
     :ivar remembers_heads: whether heads may be remembered: some route speaks HTTP, and all that do permit it.
     :ivar takes_silent: whether some route takes clients that have sent nothing for a time.
     :ivar has_addresses: whether some route that terminates TLS has an IP address among its domains.
+    :ivar takes_only_tls: whether there are routes for TLS, and beside them none but such as block.
     """
 
     __slots__ = (
@@ -112,6 +114,7 @@ class ListenerRoutes:
         "needs_first_bytes",
         "remembers_heads",
         "starts_tls",
+        "takes_only_tls",
         "takes_silent",
     )
 
@@ -138,6 +141,8 @@ class ListenerRoutes:
         )
         self._silent = [entry for entry in self.entries if entry.silence]
         self.takes_silent = bool(self._silent)
+        serving = {entry.route for entry in self.entries if entry.route.kind is not ActionKind.BLOCK}
+        self.takes_only_tls = bool(serving) and all(route.takes_only_tls for route in serving)
         self._names_matter = bool(self._exact or self._by_suffix)
         self._alike: dict[RoutePlan, ListenerRoutes] | None = None
         self._asking = {entry.route for entry in self.entries if entry.asks_inside}

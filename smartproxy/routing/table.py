@@ -72,6 +72,11 @@ class RouteTable:
         routes = self._listeners.get((address, port))
         return routes is not None and routes.takes_silent
 
+    def takes_only_tls(self, address: str, port: int) -> bool:
+        """Whether plain bytes are a mistake of the client on that listener: its routes are for TLS, or block."""
+        routes = self._listeners.get((address, port))
+        return routes is not None and routes.takes_only_tls
+
     def head_limits(self, address: str, port: int) -> HeadLimits:
         """The limits of a request's head on that listener."""
         routes = self._listeners.get((address, port))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.cli.asking import ExplainCase
 
+NO_HELLO = "and the client sends no ClientHello; --sni or --alpn describe one"
+
 SECURED = """
 maxConnections: 1000
 maxConnectionsPerIP: 20
@@ -21,6 +23,7 @@ routes:
     security: {ipAllowList: [10.1.0.0/16, 192.0.2.7], ipBlockList: [10.1.9.5/24], maxConnections: 7}
   - {name: block, match: {ports: 83}, action: {type: block}}
   - {name: named, match: {ports: 84, domains: [a.example]}, action: {targets: [{host: h, port: 1}]}}
+  - {name: secure, match: {ports: 85, protocol: tls}, action: {targets: [{host: h, port: 1}]}}
 """
 
 
@@ -43,6 +46,7 @@ class SecurityTests(ExplainCase):
             (82, "192.0.2.8", "ip_not_allowed (security.ipAllowList 10.1.0.0/16, 192.0.2.7)"),
             (83, "192.0.2.8", "ip_blocked (action.type block)"),
             (84, "192.0.2.8", "no_route (no route of the listener matches, protocol raw)"),
+            (85, "192.0.2.8", f"tls_error (all routes of the port are for TLS, {NO_HELLO})"),
         ):
             self.assertEqual(self.refusals(port, client), [f"refused: {line}"])
 

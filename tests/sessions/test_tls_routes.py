@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from smartproxy.wire import tls_alert
+from smartproxy.wire.tls_alert import Alert
 from tests.sessions.tls_case import REQUEST, TlsTestCase
 
 
@@ -40,6 +42,64 @@ class RouteCase(TlsTestCase):
     def opened(self):
         """Number of connections by route."""
         return {name: tally.opened for name, tally in self.proxy.counters.routes.items() if tally.opened}
+
+
+class PlainBytesTests(RouteCase):
+    """Clients without TLS on a port whose routes are all for TLS."""
+
+    def refused(self, *routes, sent=REQUEST):
+        """What such a client is answered, and the reason that is counted."""
+        self.start(*routes)
+        end = self.network.connect(443)
+        end.write(sent)
+        self.settle()
+        return end.received, self.rejected(), self.handshakes()
+
+    def assert_explained(self, *routes, sent=REQUEST):
+        answer, rejected, handshakes = self.refused(*routes, sent=sent)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), answer)
+        self.assertIn(b"speaks TLS", answer)
+        self.assertEqual((rejected, handshakes), ({"tls_error": 1}, {("not_tls", "none"): 1}))
+
+    def test_plain_http_for_a_host_of_no_route_gets_the_400(self):
+        """A 404 would say that the page is missing, and not that the s of https is."""
+        self.assert_explained(self.terminating("web", "b.example"))
+
+    def test_plain_http_for_a_path_of_no_route_gets_the_400(self):
+        self.assert_explained(self.terminating("web", path="/other"))
+
+    def test_plain_http_where_the_protocol_is_tls_gets_the_400(self):
+        route = self.terminating("web")
+        route["match"] = {"ports": 443, "protocol": "tls"}
+        self.assert_explained(route)
+
+    def test_malformed_plain_http_gets_the_400(self):
+        self.assert_explained(
+            self.terminating("web", "b.example"), sent=b"GET / HTTP/1.1\r\nno colon\r\n\r\n"
+        )
+
+    def test_plain_http_beside_a_route_that_blocks_gets_the_400(self):
+        blocking = self.route("blocked", match={"clientIp": "203.0.113.9"})
+        blocking["action"] = {"type": "block"}
+        self.assert_explained(blocking, self.terminating("web", "b.example"))
+
+    def test_other_plain_bytes_get_an_alert(self):
+        answer, rejected, _ = self.refused(self.terminating("web", "b.example"), sent=b"hello\r\n")
+        self.assertEqual(answer, tls_alert.build(Alert.UNEXPECTED_MESSAGE))
+        self.assertEqual(rejected, {"tls_error": 1})
+
+    def test_plain_http_beside_a_plain_route_gets_404(self):
+        """The port is for both: that no route matches is what is wrong."""
+        plain = self.route("plain", match={"domains": "c.example"}, tls={})
+        answer, rejected, _ = self.refused(self.terminating("web", "b.example"), plain)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 404 "), answer)
+        self.assertEqual(rejected, {"no_route": 1})
+
+    def test_client_with_tls_for_a_name_of_no_route_gets_an_alert(self):
+        self.start(self.terminating("web", "b.example"))
+        end = self.connect("a.example")
+        self.assertEqual(end.below.received, tls_alert.build(Alert.UNRECOGNIZED_NAME))
+        self.assertEqual(self.rejected(), {"no_route": 1})
 
 
 class SecondLookTests(RouteCase):

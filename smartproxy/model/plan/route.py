@@ -156,6 +156,11 @@ class RoutePlan:
         return self.tls is not None or self.match.needs_first_bytes
 
     @property
+    def takes_only_tls(self) -> bool:
+        """Whether every connection that it serves begins with a ClientHello."""
+        return self.tls is not None or self.match.protocol == "tls" or bool(self.match.alpn)
+
+    @property
     def expects_tls(self) -> bool:
         """Whether it terminates TLS, is said to carry it, or has a condition that a ClientHello answers."""
         return self.tls is not None or self.carries_tls or self.match.expects_tls
