@@ -354,6 +354,16 @@ class OptionTests(FileCase):
             ['minVersion: is 1.3 for profile "modern" (got 1.2)'.replace("got 1.2", 'got "1.2"')],
         )
 
+    def test_inherited_modern_profile_refuses_tls_1_2(self) -> None:
+        """Otherwise the route would refuse clients that it is said to serve."""
+        tls = {"mode": "terminate", "certificate": FILES, "minVersion": "1.2"}
+        self.assertEqual(
+            self.refused(tls, tls={"profile": "modern"}),
+            [
+                'routes[0].action.tls.minVersion: is 1.3 for profile "modern" of tls at the top level (got "1.2")'
+            ],
+        )
+
     def test_client_auth_keys(self) -> None:
         self.write("crl.pem", CA.crl(LEAF))
         auth = {"mode": "require", "ca": "ca.pem", "crl": "crl.pem", "match": ["CN:robot"]}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from OpenSSL import SSL
 
 from smartproxy.settings.checks.problems import Problem, got
-from smartproxy.settings.tables.base import file_key
+from smartproxy.settings.tables.base import file_key, inherited
 from smartproxy.settings.tables.tls import AUTO, CertificateSettings, Ciphers, UpstreamTls
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def problems(settings: Configuration) -> Iterator[Problem]:
     """Everything that makes the TLS keys invalid, also of disabled routes."""
-    yield from _profile(settings.tls, ("tls",))
+    yield from _least_version(settings.tls, ("tls",))
+    yield from _ciphers(settings.tls, ("tls",))
     for index, route in enumerate(settings.routes):
         path: KeyPath = ("routes", index, "action")
         yield from _route_tls(settings, route.action.tls, (*path, "tls"))
@@ -44,7 +45,8 @@ def _route_tls(settings: Configuration, tls: RouteTls, path: KeyPath) -> Iterato
     for place, one in certificates_of(tls, path):
         if isinstance(one, CertificateSettings):
             yield from certificate_keys(one, place)
-    yield from _profile(tls, path)
+    yield from _least_version(tls, path, settings.tls)
+    yield from _ciphers(tls, path)
     yield from _client_auth_keys(tls.client_auth, (*path, "clientAuth"))
     yield from _upstream_keys(tls.upstream, (*path, "upstream"))
 
@@ -73,9 +75,19 @@ def certificate_keys(written: CertificateSettings, path: KeyPath) -> Iterator[Pr
         yield Problem((*path, "passphraseEnv"), "has no meaning beside passphraseFile")
 
 
-def _profile(tls: RouteTls | Tls, path: KeyPath) -> Iterator[Problem]:
-    if tls.profile == "modern" and "min_version" in tls.model_fields_set and tls.min_version != "1.3":
-        yield Problem((*path, "minVersion"), f'is 1.3 for profile "modern" {got(tls.min_version)}')
+def _least_version(tls: RouteTls | Tls, path: KeyPath, *outer: Tls) -> Iterator[Problem]:
+    """A version below that of the profile, which has precedence.
+
+    :param outer: what the profile is inherited from.
+    """
+    is_modern = inherited("profile", tls, *outer) == "modern"
+    if is_modern and "min_version" in tls.model_fields_set and tls.min_version != "1.3":
+        of_proxy = "" if "profile" in tls.model_fields_set else " of tls at the top level"
+        message = f'is 1.3 for profile "modern"{of_proxy}'
+        yield Problem((*path, "minVersion"), f"{message} {got(tls.min_version)}")
+
+
+def _ciphers(tls: RouteTls | Tls, path: KeyPath) -> Iterator[Problem]:
     if isinstance(tls.profile, Ciphers):
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         for name, setter in (
