@@ -6,12 +6,13 @@
     |-- Refused                        a connection is refused; carries the RejectReason that it is counted under
     |   |-- HandshakeFailed            TLS could not be negotiated
     |   |-- HandshakeRefused           TLS is refused before it is started
-    |   |-- NotTls                     something other than a ClientHello on a TLS-terminating route
+    |   |-- NotTls                     something other than a ClientHello where TLS is due
     |   |-- Misdirected                Host and SNI require different client certificates
     |   `-- DialFailed                 no target could be connected to
     |       |-- DialAbandoned          another target is tried before this one has answered
     |       |-- LocalShortage          this process has no descriptor, port or memory for it
     |       |-- ResumptionFailed       a target failed the handshake that offered it a session
+    |       |-- NameNotServed          its TLS failed for the name that the client has asked for
     |       `-- NameNotResolved        its name has no address
     |-- Completed                      a phase has served the connection to its end
     |-- PeerClosed, DeadlineExpired    a peer has not sent enough: it ended its direction, or its time is up
@@ -141,6 +142,10 @@ class LocalShortage(DialFailed):
 
 class ResumptionFailed(DialFailed):
     """A target failed the handshake that offered it a session. It may accept one without."""
+
+
+class NameNotServed(DialFailed):
+    """TLS with a target failed for the name that the client has asked for. The target may serve other names."""
 
 
 class NameNotResolved(DialFailed):

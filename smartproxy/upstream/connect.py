@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from smartproxy.errors import DialAbandoned, DialFailed, LocalShortage
+from smartproxy.errors import DialAbandoned, DialFailed, LocalShortage, NameNotServed
 from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.outcome import RejectReason
 from smartproxy.upstream.budget import DialBudget, UnrecordedDials
@@ -184,7 +184,7 @@ class Connect:
             candidate,
             result,
             detail,
-            blameless=isinstance(why, LocalShortage),
+            blameless=isinstance(why, (LocalShortage, NameNotServed)),
             abandoned=isinstance(why, DialAbandoned),
         )
         if before is not None:

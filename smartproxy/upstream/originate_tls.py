@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from OpenSSL import SSL
 
-from smartproxy.errors import DialFailed, HandshakeFailed, ResumptionFailed
+from smartproxy.errors import DialFailed, HandshakeFailed, NameNotServed, ResumptionFailed
 from smartproxy.flow.side import Side
 from smartproxy.model.outcome import RejectReason
 from smartproxy.tls.channel import Channel
@@ -67,7 +67,11 @@ class Originate:
             transport.abortConnection()
             if offered:
                 self._contexts.forget(tls, name)
-            kind = ResumptionFailed if offered and not failed.timed_out else DialFailed
+            kind: type[DialFailed] = NameNotServed if tls.client_name else DialFailed
+            if failed.timed_out:
+                kind = DialFailed
+            elif offered:
+                kind = ResumptionFailed
             raise kind(RejectReason.TLS_ERROR, f"TLS with {name}: {failed.detail}") from failed
         except SSL.Error as failed:
             transport.abortConnection()

@@ -272,6 +272,21 @@ class NameTests(TlsTestCase):
         self.target("b.example")
         self.assertEqual(self.rejected(), {"tls_error": 1})
 
+    def test_name_that_a_target_does_not_serve_does_not_eject_it(self):
+        """A client chooses the name, and must not take the target away from the others."""
+        self.begin()
+        self.connect("a.example")
+        self.target("b.example")
+        [shown] = self.proxy.groups.targets("web")
+        self.assertEqual((self.rejected(), shown.state), ({"tls_error": 1}, "up"))
+
+    def test_silent_target_is_ejected_whatever_the_name_is(self):
+        self.begin()
+        self.connect("a.example")
+        self.network.run(12)
+        [shown] = self.proxy.groups.targets("web")
+        self.assertEqual((self.rejected(), shown.state), ({"tls_error": 1}, "ejected"))
+
     def test_without_a_name_it_is_the_host_of_the_target(self):
         """Which is an address here, and so is verified and not sent."""
         self.begin()

@@ -121,7 +121,7 @@ class UpstreamTls(Table):
     certificate of the target itself."""
     server_name: ServerName | None = None
     """The name to ask for and to verify; without it, the target's host. `{domain}` is the name in the client's ClientHello,
-    or the target's host where it has none."""
+    or the target's host where it has none; a target that fails TLS for one name is not ejected, because it may serve others."""
     verify: Flag = True
     """Whether the certificate of the target is verified."""
     cert_file: FilePath | None = None
