@@ -131,6 +131,8 @@ MISTAKES = [
     (written(match='ports: ["8000-8010", 8005]'), MATCH, "routes[0].match.ports[1]", "listed before"),
     (written(match="ports: 80, domains: []"), MATCH, "routes[0].match.domains", "is empty, which is no condition"),
     (written(match="ports: 80, clientIp: []"), MATCH, "routes[0].match.clientIp", "is empty"),
+    (written(match="ports: 80, alpn: []"), MATCH, "routes[0].match.alpn", "is empty"),
+    (written(match="ports: 80, proxyTlv: {}"), MATCH, "routes[0].match.proxyTlv", "is empty"),
     (written(match="ports: 80, headers: {}"), MATCH, "routes[0].match.headers", "is empty"),
     (written(match="ports: 80, query: {}"), MATCH, "routes[0].match.query", "is empty"),
     # rules

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.route import Match, Route
 
 #: Conditions that are lists or mappings. An empty one is no condition.
-_COLLECTIONS: Final = ("domains", "client_ip", "methods", "headers", "query")
+_COLLECTIONS: Final = ("domains", "proxy_tlv", "client_ip", "alpn", "methods", "headers", "query")
 #: Last segments that name everything below a path, rather than a resource.
 _PREFIX_LIKE: Final = re.compile(r"/(?:api|apis|assets|static|v[0-9]+)")
 
