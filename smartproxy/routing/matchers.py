@@ -273,10 +273,12 @@ def _method(methods: frozenset[str]) -> Condition:
 
 def _header(name: str, value: str) -> Condition:
     lower = name.lower()
+    # The bytes of a received value are read as Latin-1. Clients and configurations write other characters in UTF-8.
+    received = value.encode("utf-8", "surrogateescape").decode("latin-1")
     return Condition(
         subject=f"header {name}",
         wanted=value,
-        is_met=lambda facts: value in _values(facts, lower),
+        is_met=lambda facts: received in _values(facts, lower),
         seen=lambda facts: _listed([_shown(found) for found in _values(facts, lower)]) or _shown(None),
         inside=True,
     )

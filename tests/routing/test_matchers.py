@@ -86,6 +86,12 @@ class ConditionTests(SynchronousTestCase):
         self.assertFalse(meets(http(headers=[("X-Env", "Staging")]), headers=asks))
         self.assertFalse(meets(http(headers=[("X-Env", "staging2")]), headers=asks))
 
+    def test_other_characters_of_a_header_are_those_of_utf_8(self) -> None:
+        """That is how clients send them, and how configurations have them. The parser reads bytes as Latin-1."""
+        asks = (("X-City", "Zürich"),)
+        self.assertTrue(meets(http(headers=[("X-City", "Zürich".encode().decode("latin-1"))]), headers=asks))
+        self.assertFalse(meets(http(headers=[("X-City", "Zürich")]), headers=asks))
+
     def test_all_headers_must_match(self) -> None:
         asks = (("A", "1"), ("B", "2"))
         self.assertTrue(meets(http(headers=[("b", "2"), ("a", "1")]), headers=asks))

@@ -46,6 +46,8 @@ CASES = {
     "dur-unitless": Wrong(_ROUTE + 'inactivityTimeout: "30"\n', 5, "inactivityTimeout", 'must be a number of milliseconds, or a string with a unit: "100ms", "30s", "5m", "4h", "7d"; write "30s" for seconds, or 30 without quotes for milliseconds (got "30")'),
     "handler-bad": Wrong(_MATCH + '    action: {type: handler, handler: "no.such:thing"}\n', 4, "routes[0].action.handler", 'cannot be imported from {cwd} or sys.path: ModuleNotFoundError: No module named \'no\' (got "no.such:thing")'),
     "header-list": Wrong(_HEAD + "    match: {ports: 80, headers: [X-A]}\n" + _TARGETS, 3, "routes[0].match.headers", "must be a mapping; write {NAME: VALUE} (got a list)"),
+    "header-blank": Wrong(_HEAD + '    match: {ports: 80, headers: {X-A: "b "}}\n' + _TARGETS, 3, "routes[0].match.headers.X-A", 'must be a string without line breaks, and without blanks at its ends (got "b ")'),
+    "header-break": Wrong(_HEAD + '    match: {ports: 80, headers: {X-A: "b\\nc"}}\n' + _TARGETS, 3, "routes[0].match.headers.X-A", 'must be a string without line breaks, and without blanks at its ends (got "b\\nc")'),
     "host-url": Wrong(_MATCH + '    action: {targets: [{host: "http://127.0.0.1", port: 9000}]}\n', 4, "routes[0].action.targets[0].host", 'must be a host name or an IP address, without a port; write "127.0.0.1" (got "http://127.0.0.1")'),
     "http-feature-passthrough": Wrong(_HEAD + "    match: {ports: 443, protocol: tls, path: /x}\n" + _TARGETS, 3, "routes[0].match.path", 'can never match where protocol is "tls"'),
     "indent": Wrong(_HEAD + "  match: {ports: 80}\n    action: {targets: [{host: a, port: 1}]}\n", 3, "", "not valid YAML: must be indented like the keys of the list item above, whose list begins in line 2"),

@@ -41,6 +41,7 @@ from smartproxy.settings.tables.types import (
     NonEmptyString,
     PathPattern,
     Ports,
+    ReceivedValue,
     RedirectTo,
     ServiceName,
     SocketPath,
@@ -111,8 +112,8 @@ class Match(Table):
     """Path of an HTTP request, the whole of it: exact, with `*` for anything and `:name` for one segment."""
     methods: Methods = Field(default_factory=list)
     """Methods of an HTTP request."""
-    headers: dict[HeaderName, String] = Field(default_factory=dict)
-    """Headers that an HTTP request must have, with exactly these values."""
+    headers: dict[HeaderName, ReceivedValue] = Field(default_factory=dict)
+    """Headers that an HTTP request must have, with exactly these values; other characters than ASCII are those of UTF-8."""
     query: dict[NonEmptyString, String] = Field(default_factory=dict)
     """Names that the query of an HTTP request must have, with exactly these values; `*` is any value, and `""` that of a name without
     `=`. They are compared percent-decoded, with `+` as a blank, and of a name that is there several times one value is enough."""

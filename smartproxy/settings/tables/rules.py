@@ -39,6 +39,7 @@ METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 REQUEST_TARGET = re.compile(r'/[!"$-~]*')
 #: Printable ASCII without blanks at the ends (RFC 9110, section 5.5).
 FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+RECEIVED_VALUE = re.compile(r"(?![ \t])[^\0\r\n]*(?<![ \t])")
 LONGEST_NAME: Final = 200
 #: What a check of a target may be, besides a callable.
 CHECK_TYPES: Final = ("connect", "tls", "http", "script")

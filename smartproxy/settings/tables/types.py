@@ -214,6 +214,14 @@ HeaderName: TypeAlias = Annotated[str, StringRule("must be the name of a header"
 HeaderValue: TypeAlias = Annotated[
     str, StringRule("must be the value of a header: printable ASCII", rules.FIELD_VALUE.fullmatch)
 ]
+#: No received value has line breaks, or blanks at its ends (RFC 9110, section 5.5).
+ReceivedValue: TypeAlias = Annotated[
+    str,
+    StringRule(
+        "must be a string without line breaks, and without blanks at its ends",
+        rules.RECEIVED_VALUE.fullmatch,
+    ),
+]
 HeaderTemplate: TypeAlias = Annotated[
     str,
     StringRule(
