@@ -3,7 +3,7 @@
 ::
 
     accounting = Accounting(plan, clock)
-    prepared = accounting.prepare(other)    # ConfigurationError: its access log cannot be opened; nothing has changed
+    prepared = accounting.prepare(other)    # OSError: its access log cannot be opened; nothing has changed
     accounting.apply(other, prepared)       # connections, counters and samples are kept
 """
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from smartproxy.connections.registry import Registry
 from smartproxy.connections.zombies import ZombieSweep
-from smartproxy.errors import ConfigurationError
 from smartproxy.metrics.counters import Counters
 from smartproxy.metrics.service import Metrics, NoMetrics, make_metrics
 from smartproxy.observe.access_log import AccessLog
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.connections.registry import PublishedNumbers
+    from smartproxy.errors import ConfigurationError
     from smartproxy.model.plan import AccessLogPlan, MetricsPlan, ProxyPlan, ZombiePlan
+    from smartproxy.settings import Settings
 
 
 class Accounting:
@@ -79,9 +80,10 @@ class Accounting:
     def open_log(self) -> None:
         """Open the access log, if there is one.
 
-        :raises ConfigurationError: if it cannot be opened.
+        :raises OSError: if it cannot be opened.
         """
-        _open(self.access_log)
+        if self.access_log is not None:
+            self.access_log.open()
 
     def close_log(self) -> None:
         """Close the access log, if there is one."""
@@ -94,15 +96,15 @@ class Accounting:
         """The access log of ``plan``: the one in use where the path is the same. Nothing has changed yet.
 
         :param opened: whether to open another one.
-        :raises ConfigurationError: if it cannot be opened.
+        :raises OSError: if it cannot be opened.
         """
         if self.access_log is not None and plan.access_log is not None:
             former = self._plan.access_log
             if former is not None and former.path == plan.access_log.path:
                 return self.access_log
         prepared = self._new_log(plan.access_log)
-        if opened:
-            _open(prepared)
+        if opened and prepared is not None:
+            prepared.open()
         return prepared
 
     def discard(self, prepared: AccessLog | None) -> None:
@@ -164,10 +166,7 @@ class Accounting:
         return None if plan is None else ZombieSweep(plan, self.registry, self.counters, self._clock)
 
 
-def _open(access_log: AccessLog | None) -> None:
-    if access_log is None:
-        return
-    try:
-        access_log.open()
-    except OSError as why:
-        raise ConfigurationError([f"accessLog.path: cannot be opened: {why}"]) from why
+def not_opened(settings: Settings, why: OSError) -> ConfigurationError:
+    """The exception for an access log of ``settings`` that cannot be opened."""
+    file = "" if why.filename is None else f"{why.filename}: "
+    return settings.problem(("accessLog", "path"), f"{file}cannot be opened: {why.strerror}")

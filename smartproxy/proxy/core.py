@@ -20,6 +20,7 @@ from smartproxy.flow.joined import JoinedCall
 from smartproxy.flow.threads import thread_for
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.listening import named
+from smartproxy.proxy.accounting import not_opened
 from smartproxy.proxy.listeners import Listeners
 from smartproxy.proxy.reload import ConfigurationInForce
 from smartproxy.proxy.runtime import Runtime
@@ -101,7 +102,7 @@ class ProxyCore(Service):
         self._runtime.sockets.open()
         self._configuration.listen()
         try:
-            self._runtime.accounting.open_log()
+            self._open_log()
             self._open_others()
         except Exception:
             self._listeners.close()
@@ -109,6 +110,12 @@ class ProxyCore(Service):
             self._runtime.accounting.close_log()
             raise
         self._bound = True
+
+    def _open_log(self) -> None:
+        try:
+            self._runtime.accounting.open_log()
+        except OSError as why:
+            raise not_opened(self._configuration.settings, why) from why
 
     def _open_others(self) -> None:
         """Open what a subclass has besides: nothing, where it raises."""

@@ -16,6 +16,7 @@ from twisted.internet.defer import DeferredLock, succeed
 from twisted.logger import Logger
 
 from smartproxy.connections.removed_routes import RemovedRoutes
+from smartproxy.proxy.accounting import not_opened
 from smartproxy.proxy.assembly import Paths
 from smartproxy.proxy.carried_state import carry_over
 
@@ -172,7 +173,10 @@ class ConfigurationInForce:
         carry_over(self.plan, read.plan)
         paths = await call(lambda: self._paths(read.plan))
         is_served = self._listening() and not self._draining()
-        access_log = self._runtime.accounting.prepare(read.plan) if is_served else None
+        try:
+            access_log = self._runtime.accounting.prepare(read.plan) if is_served else None
+        except OSError as why:
+            raise not_opened(read.settings, why) from why
         return PreparedChange(read, paths, access_log, is_served)
 
     def discard(self, prepared: PreparedChange) -> None:

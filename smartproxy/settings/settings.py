@@ -31,7 +31,7 @@ from smartproxy.settings.checks.made_in_python import (
     positional_arguments,
     route_list,
 )
-from smartproxy.settings.checks.problems import line_of
+from smartproxy.settings.checks.problems import Problem, line_of
 from smartproxy.settings.checks.targets_files import targets_of
 from smartproxy.settings.compile import plans
 from smartproxy.settings.compile.groups import Validation
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from smartproxy.model.plan import ProxyPlan
-    from smartproxy.settings.checks.problems import Problem
     from smartproxy.settings.compile.references import ReadContent
+    from smartproxy.settings.reading.locations import KeyPath
     from smartproxy.settings.tables.route import Route
 
 
@@ -205,6 +205,13 @@ class Settings(Configuration):
         read += () if content.targets_files is None else content.targets_files.paths
         certificates = () if content.certificates is None else sorted(content.certificates.files)
         return denied(Pace().over([*read, *certificates]))
+
+    def problem(self, path: KeyPath, message: str) -> ConfigurationError:
+        """The exception for a value that turns out to be unusable when it is put to use.
+
+        :param path: of its key.
+        """
+        return ConfigurationError(self._lines([Problem(path, message)]))
 
     def summary(self) -> str:
         """``FILE: ok (2 routes, ports 80, 443, 8000-8010)``, for settings without problems."""

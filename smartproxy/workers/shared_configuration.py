@@ -7,6 +7,7 @@ the other, and no worker is started from when one has been compiled until it is 
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,8 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from smartproxy.errors import ConfigurationError, WorkerFailed
+from smartproxy.observe.log_file import STDOUT, open_to_append
+from smartproxy.proxy.accounting import not_opened
 from smartproxy.proxy.assembly import listening_places
 from smartproxy.workers import commands
 from smartproxy.workers.nursery_messages import PROTOCOL
@@ -130,6 +133,8 @@ class SharedConfiguration:
                 await self._put_in_force(settings, plan)
 
     async def _put_in_force(self, settings: Settings, plan: ProxyPlan) -> None:
+        if _log_path(plan) != _log_path(self.plan):
+            check_access_log(settings, plan)
         places: set[Place] = set() if self._is_closed else listening_places(plan)
         opened = self._held.open(places)
         try:
@@ -170,3 +175,21 @@ class SharedConfiguration:
 def _compiled(make: Callable[[], Settings]) -> tuple[Settings, ProxyPlan]:
     settings = make()
     return settings, settings.compile()
+
+
+def _log_path(plan: ProxyPlan) -> str | None:
+    return None if plan.access_log is None else plan.access_log.path
+
+
+def check_access_log(settings: Settings, plan: ProxyPlan) -> None:
+    """Open the access log of ``settings``, and close it: the workers, which write it, could not name its line.
+
+    :raises ConfigurationError: where it cannot be opened.
+    """
+    path = _log_path(plan)
+    if path is None or path == STDOUT:
+        return
+    try:
+        os.close(open_to_append(path))
+    except OSError as why:
+        raise not_opened(settings, why) from why

@@ -35,7 +35,7 @@ from smartproxy.workers.held_sockets import HeldSockets
 from smartproxy.workers.memory import LimitsMemory
 from smartproxy.workers.nurseries import Nurseries
 from smartproxy.workers.passed_settings import settings_file
-from smartproxy.workers.shared_configuration import LOAD, SharedConfiguration
+from smartproxy.workers.shared_configuration import LOAD, SharedConfiguration, check_access_log
 from smartproxy.workers.slots import WorkerSlots
 from smartproxy.workers.supervisor_control import SupervisorControl
 from smartproxy.workers.worker_log import RelayedLog, log_sockets
@@ -137,12 +137,13 @@ class Supervisor(Service):
         """Bind every port, and start the process that forks workers, with the configuration.
 
         :raises CannotListenError: where a port cannot be bound; then none is.
-        :raises ConfigurationError: where that process cannot use the configuration.
+        :raises ConfigurationError: where that process cannot use the configuration, or the access log cannot be opened.
         """
         if self._bound:
             return
         self._configuration.listen()
         try:
+            check_access_log(self._configuration.settings, self.plan)
             self._slots.forking.start()
             with settings_file(self._configuration.settings) as settings:
                 self._slots.forking.ask_now(LOAD, settings)

@@ -158,8 +158,10 @@ class FailedStartTests(StartCase):
         fine = {"routes": [self.on(self.port())]}
         logged = {**fine, "accessLog": {"path": "/nowhere/access.log"}}
         log, pid = "/nowhere/twistd.log", "/nowhere/twistd.pid"
+        why = ":1: accessLog.path: /nowhere/access.log: cannot be opened: No such file or directory"
         self.assert_all_fail({
-            "access log": FailedStart(INVALID, "accessLog.path: cannot be opened: ", logged),
+            "access log": FailedStart(INVALID, why, logged),
+            "access log of workers": FailedStart(INVALID, why, {**logged, "workers": 2}),
             "twistd's log": FailedStart(FAILED, log, fine, ("--logfile", log)),
             "pid file": FailedStart(FAILED, pid, fine, ("--pidfile", pid)),
             "directory to run in": FailedStart(FAILED, "/nowhere", fine, ("--rundir", "/nowhere")),

@@ -136,7 +136,11 @@ class AccessLogTests(FileTestCase):
         other = as_written("other", 81)
         self.write(accessLog={"path": "none/access.log"}, routes=[as_written(), other])
         failed = self.assertRaises(ConfigurationError, self.network.result, self.proxy.reload())
-        self.assertIn("accessLog.path: cannot be opened", failed.problems[0])
+        file = self.directory / "none/access.log"
+        self.assertEqual(
+            failed.problems,
+            [f"{self.file}:1: accessLog.path: {file}: cannot be opened: No such file or directory"],
+        )
         self.assertEqual([port for _, port in self.proxy.addresses()], [80])
         self.exchange()
         self.assertEqual(len(self.lines()), 1)

@@ -38,8 +38,12 @@ class SupervisorCase(SynchronousTestCase):
             "match": {"ports": _free_port(), "address": "127.0.0.1"},
             "action": {"type": "block"},
         }
-        settings = Settings.of({"workers": 2, "routes": [route], "gracefulShutdownTimeout": "1s"})
-        self.supervisor = FakeSupervisor(settings, self.reactor)
+        self.written = {"workers": 2, "routes": [route], "gracefulShutdownTimeout": "1s"}
+        self.supervise()
+
+    def supervise(self, **more):
+        """Make the supervisor, with ``more`` settings."""
+        self.supervisor = FakeSupervisor(Settings.of(self.written | more), self.reactor)
         self.addCleanup(self.supervisor._held.close)
         self.addCleanup(self.supervisor._log_end.close)
         self.addCleanup(self.supervisor._log._end.close)
@@ -68,6 +72,23 @@ class ServingTests(SupervisorCase):
         self.assertTrue(self.supervisor.serving)
         self.supervisor._slots.serving = lambda: iter(())
         self.assertFalse(self.supervisor.serving)
+
+
+class AccessLogTests(SupervisorCase):
+    """One that cannot be opened is a problem of the configuration, as without workers."""
+
+    said = "settings: accessLog.path: /nowhere/access.log: cannot be opened: No such file or directory"
+
+    def test_at_the_start_it_is_reported_before_any_worker(self):
+        self.supervise(accessLog={"path": "/nowhere/access.log"})
+        raised = self.assertRaises(ConfigurationError, self.supervisor.privilegedStartService)
+        self.assertEqual(raised.problems, [self.said])
+
+    def test_in_a_reload_it_is_reported_with_its_key(self):
+        self.start()
+        changed = Settings.of(self.written | {"accessLog": {"path": "/nowhere/access.log"}})
+        failed = self.failureResultOf(self.supervisor._configuration.change(lambda: changed))
+        self.assertEqual(failed.value.problems, [self.said])
 
 
 class NurseryTests(SupervisorCase):
