@@ -116,7 +116,7 @@ def passphrase(
     if variable is not None:
         value = os.environ.get(variable)
         if value is None:
-            raise InvalidCertificate("is not set in the environment", "passphrase_env")
+            raise InvalidCertificate(f"{variable} is not set in the environment", "passphrase_env")
         return value.encode()
     if file is None:
         return None
@@ -272,7 +272,7 @@ def _invalidity(certificate: x509.Certificate) -> str:
 def _mismatch(chain: Sequence[x509.Certificate], key: PrivateKey, file: str) -> str:
     if any(public_part(one.public_key()) == public_part(key.public_key()) for one in chain):
         return f"{_at(file)}the certificate of the key must come first, then its issuers in order"
-    return f"does not match the certificate {file}".rstrip()
+    return f"the key does not match the certificate {file}".rstrip()
 
 
 def _weakness(certificate: x509.Certificate) -> str:

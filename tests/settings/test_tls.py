@@ -107,7 +107,8 @@ class RefusedCertificateTests(FileCase):
     def test_key_of_another_certificate_is_refused(self) -> None:
         self.write("a.key", key_pem(key("ec", 1)))
         self.assertEqual(
-            self.refused_certificate(FILES), ["certificate.keyFile: does not match the certificate a.pem"]
+            self.refused_certificate(FILES),
+            ["certificate.keyFile: the key does not match the certificate a.pem"],
         )
 
     def test_chain_in_wrong_order_is_refused(self) -> None:
@@ -196,7 +197,7 @@ class RefusedCertificateTests(FileCase):
         for more, problem in (
             ({}, "certificate.keyFile: a.key: is encrypted; set its passphrase with passphraseFile or passphraseEnv"),
             ({"passphraseFile": "secret"}, "certificate.keyFile: a.key: cannot be decrypted with this passphrase"),
-            ({"passphraseEnv": "NOT_SET_ANYWHERE"}, "certificate.passphraseEnv: is not set in the environment"),
+            ({"passphraseEnv": "NOT_SET_ANYWHERE"}, "certificate.passphraseEnv: NOT_SET_ANYWHERE is not set in the environment"),
         ):  # fmt: skip
             self.assertEqual(self.refused_certificate({**FILES, **more}), [problem])
 

@@ -94,7 +94,7 @@ class UpstreamTests(FileCase):
             ({"ca": "no.pem"}, f"ca: {self.folder}/no.pem: cannot be read: No such file or directory"),
             ({"keyFile": "a.key"}, "keyFile: has no meaning without certFile"),
             ({"ca": "ca.pem", "verify": False}, "ca: has no meaning where verify is false"),
-            ({"certFile": "ca.pem", "keyFile": "a.key"}, "keyFile: does not match the certificate "),
+            ({"certFile": "ca.pem", "keyFile": "a.key"}, "keyFile: the key does not match the certificate "),
         ):
             [told] = self.refused(targets=[{"host": "h", "port": 1, "tls": tls}])
             self.assertTrue(told.startswith(f"routes[0].action.targets[0].tls.{problem}"), told)

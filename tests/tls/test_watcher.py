@@ -133,7 +133,7 @@ class PairTests(WatchCase):
         self.assertEqual(self.shown(), OLD.certificate)
         self.assertEqual(self.reloads(), (0, 2))
         [line] = self.lines
-        self.assertIn("does not match the certificate", line)
+        self.assertIn("the former one is kept: the key does not match the certificate ", line)
         self.pair(NEW)
         self.settle()
         self.assertEqual(self.shown(), NEW.certificate)
