@@ -94,8 +94,9 @@ class AddressTests(TestCase):
         )
 
     def route_of(self, client):
+        """The route of the client that has connected last; one to another address may have the same port number."""
         peer = client.getsockname()[1]
-        route = next(one.route for one in self.proxy.connections if one.peer.port == peer)
+        route = next(one.route for one in reversed(list(self.proxy.connections)) if one.peer.port == peer)
         return route.partition(",")[0]
 
     async def check(self, first, *changes):
