@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Those of :data:`~smartproxy.wire.proxy_tlv.TYPE_NAMES` that have a value here, in the order in which they are sent.
 _SENT = ("alpn", "authority", "uniqueId", "ssl")
-#: The verify result of a certificate that was not verified (X509_V_ERR_UNSPECIFIED).
+#: The verify result where no certificate was verified, also because there was none (X509_V_ERR_UNSPECIFIED).
 _NOT_VERIFIED = 1
 #: TLVs that belong to one header only and are never passed on.
 _OWN = frozenset({proxy_tlv.PP2_TYPE_CRC32C, proxy_tlv.PP2_TYPE_NOOP})
@@ -89,7 +89,7 @@ def _ssl(secured: TlsFacts) -> bytes:
     return proxy_tlv.build_ssl(
         proxy_tlv.SslInfo(
             client,
-            0 if secured.verified or not shown else _NOT_VERIFIED,
+            0 if secured.verified else _NOT_VERIFIED,
             version=secured.version.encode("ascii"),
             cn=secured.common_name.encode() or None,
             cipher=secured.cipher.encode("ascii"),

@@ -370,7 +370,7 @@ class ClientCertificateTests(TlsTestCase):
         self.start_with_client_auth("request")
         self.connect()
         ssl = proxy_tlv.parse_ssl(self.tlvs()[proxy_tlv.PP2_TYPE_SSL])
-        self.assertEqual((ssl.client, ssl.cn), (proxy_tlv.SslClient.SSL, None))
+        self.assertEqual((ssl.client, ssl.verify, ssl.cn), (proxy_tlv.SslClient.SSL, 1, None))
 
     def test_session_of_another_host_replaces_no_certificate(self):
         """Resuming a session skips the certificate request, so a session of an open host must not open a guarded one."""
