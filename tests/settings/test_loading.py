@@ -84,7 +84,7 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route()], "sendProxyProtocol": {"version": 2, "tlvs": ["sni"]}}, "sendProxyProtocol.tlvs[0]",
      '- sni|"sni"', 'must be "authority", "alpn", "ssl", "uniqueId", "crc32c" or "passThrough" (got "sni")'),
     ({"routes": [route()], "zombieDetection": "on"}, "zombieDetection", "zombie",
-     'must be true, false or a mapping (got "on")'),
+     'must be true, false or a mapping; write true (got "on")'),
     ({"routes": [route()], "zombieDetection": {"interval": 0}}, "zombieDetection.interval", "interval",
      "must be longer than 0 (got 0)"),
     ({"routes": [route()], "workers": 0}, "workers", "workers",

@@ -38,7 +38,7 @@ def suggestion(detail: ErrorDetails, path: KeyPath) -> str:
     if kind == "literal_error":
         return _choice(written, detail.get("ctx", {}))
     if kind in {"model_type", "model_attributes_type", "dict_type", "shape"}:
-        return _mapping(written, path)
+        return _mapping(written, path) or _switch(written, detail["msg"])
     if kind == "list_type" and path[-1:] == ("routes",):
         return 'begin each route with "- name: NAME"'
     return ""
@@ -58,6 +58,13 @@ def _scalar(written: object, kind: str) -> str:
     if isinstance(written, str) and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text):
         return f"write {text} without quotes"
     return ""
+
+
+def _switch(written: object, rule: str) -> str:
+    """For a key that may be ``true`` or ``false``, as its ``rule`` says, or something else."""
+    if isinstance(written, str) and f", {written}" in rule:  # the version of a PROXY header
+        return f"write {written} without quotes"
+    return _scalar(written, "bool_type") if "true, false" in rule else ""
 
 
 def _choice(written: object, context: Mapping[str, object]) -> str:
