@@ -22,6 +22,22 @@ class PythonTests(SynchronousTestCase):
         self.assertEqual(Settings.model_validate(by_file_name), made)
         self.assertEqual(made.check(), [])
 
+    def test_type_of_a_tlv_may_be_a_number(self) -> None:
+        """As errorPages: ``0xE0`` is the same in a file and in Python."""
+        value = route(match={"ports": 80, "proxyTlv": {0xEA: "x"}})
+        header = {"version": 2, "customTlvs": {0xE0: "TEXT"}}
+        made = Settings.of({"proxyIPs": ["10.0.0.1"], "sendProxyProtocol": header, "routes": [value]})
+        [plan] = made.compile().routes
+        self.assertEqual([tlv.type for tlv in plan.match.proxy_tlv], [0xEA])
+        self.assertEqual(
+            [(tlv.type, tlv.value) for tlv in plan.targets[0].send_header.custom], [(0xE0, b"TEXT")]
+        )
+        for wrong in (0xDF, 0xF0, -1, True):
+            header["customTlvs"] = {wrong: "TEXT"}
+            self.assertRaises(
+                ConfigurationError, Settings.of, {"sendProxyProtocol": header, "routes": [route()]}
+            )
+
     def test_host_port_and_handler_may_be_callables(self) -> None:
         forward = Action(targets=[Target(host=lambda facts: "h", port=lambda facts: 1)])
         handle = Action(type="handler", handler=print)

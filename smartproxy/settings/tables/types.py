@@ -167,6 +167,12 @@ ServerName: TypeAlias = Annotated[
 
 # -- the PROXY protocol ----------------------------------------------------------------------------------
 
+
+def _as_written_type(value: object) -> object:
+    """A type of TLV as text: ``0xE0`` is text in a file, and a number in Python."""
+    return f"0x{value:02X}" if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 TlvType: TypeAlias = Annotated[
     str,
     StringRule(
@@ -174,6 +180,7 @@ TlvType: TypeAlias = Annotated[
         rules.is_comparable_tlv,
         pattern="^(authority|alpn|uniqueId|0[xX][0-9a-fA-F]{1,2})$",
     ),
+    BeforeValidator(_as_written_type),
 ]
 CustomTlvType: TypeAlias = Annotated[
     str,
@@ -182,6 +189,7 @@ CustomTlvType: TypeAlias = Annotated[
         rules.is_custom_tlv,
         pattern="^0[xX][eE][0-9a-fA-F]$",
     ),
+    BeforeValidator(_as_written_type),
 ]
 TlvValue: TypeAlias = Annotated[
     str,
