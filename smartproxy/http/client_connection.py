@@ -76,9 +76,10 @@ class ClientConnection(Served):
         held, ended = self.side.consume(), self.side.ended
         self.side.attach(self)
         self.transport.registerProducer(self, True)
-        self.wait(self._plan.request_timeout)
         if held:
             self.data_received(held)
+        else:
+            self.wait(self._plan.request_timeout)
         if ended:
             self.input_ended()
         elif not self._is_paused and not self._is_holding:
