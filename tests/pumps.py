@@ -195,6 +195,10 @@ class Ends:
         self.far.append(far)
         return far
 
+    def unacknowledged(self, far: Far) -> int:
+        """Bytes that the near end has not acknowledged: a RST of the far end drops them."""
+        return _unacknowledged(far.sock.fileno())
+
 
 class Pump(Ends):
     """A poller, what it is driven by, and the far ends of its connections.

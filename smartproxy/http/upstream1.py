@@ -22,6 +22,7 @@ from smartproxy.http.forwarded import end_to_end, passed_trailers
 from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
 from smartproxy.http.terms import answer_terms
 from smartproxy.http.upgrade import agrees, upgrade_lines
+from smartproxy.net.failed_write import read_before_loss
 from smartproxy.net.half_close import has_unsent
 from smartproxy.wire.http_answer import AnswerParser, build_head
 from smartproxy.wire.http_framing import Body, answer_framing
@@ -105,6 +106,8 @@ class HttpUpstream:
         connected.reader = self
         connected.side.attach(self)
         connected.side.transport.registerProducer(self, True)
+        # An answer that is complete may have a reset behind it, and a client may read it slowly.
+        read_before_loss(connected.side.transport)
 
     @property
     def transport(self) -> SideTransport:

@@ -1,9 +1,14 @@
-"""Reading what was received before a reset that a write has met, on Twisted's own TCP transports.
+"""Reading what was received before a reset, where something else than a read has met that.
 
 A server that refuses a long upload sends its answer and closes with unread input, so its kernel sends a RST behind the answer.
-If the next thing that happens to the connection is a write, it fails, and Twisted loses the connection without reading it once
-more: the answer is dropped with the socket's receive buffer. Our own sockets read it (:meth:`Half.write_failed
-<smartproxy.relays.half.Half.write_failed>`).
+The answer is then in the receive buffer of our socket, and would be dropped with it:
+
+- by Twisted's own TCP transports, if the next thing that happens to the connection is a write. It fails, and the connection is
+  lost without being read once more.
+- by :class:`~smartproxy.net.stream.Stream`, if it is paused, because the other side reads slowly. It ends at once, so that nothing
+  goes on for a client that has left, unless it is asked here to read to the end.
+
+Halves of a relay read to the end in any case (:meth:`Half.write_failed <smartproxy.relays.half.Half.write_failed>`).
 """
 
 from __future__ import annotations
@@ -13,18 +18,19 @@ from weakref import ref
 
 from twisted.internet.tcp import Connection
 
+from smartproxy.net.lends_socket import LendsSocket
+
 #: Reads of 64 KiB after a failed write: together more than the largest receive buffer (tcp_rmem, 6 MiB by default).
 _READS = 128
 
 
 def read_before_loss(transport: Any) -> None:
-    """Have ``transport`` deliver received bytes before it is lost because of a failed write.
-
-    Only Twisted's TCP transports need it; it does nothing to others.
-    """
+    """Have ``transport`` deliver received bytes before it is lost because of a reset."""
     below = getattr(transport, "lower", None)
     if below is not None:
         read_before_loss(below.transport)  # our TLS
+    elif isinstance(transport, LendsSocket):
+        transport.read_to_end()
     elif isinstance(transport, Connection):
         patched: Any = transport
         patched.writeSomeData = _WriteSomeData(transport)

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import classImplements
 
+from smartproxy.net.lends_socket import LendsSocket
 from smartproxy.net.outgoing import report_when_sent, unsent
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def reset_output(transport: Any) -> None:
         own()
     else:
         transport.pauseProducing()
+        if isinstance(transport, LendsSocket):
+            transport.read_to_end(wanted=False)
         transport.unregisterProducer()
         transport.registerProducer(_ResetBehind(transport), False)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class LendsSocket(OnSocket):
     """The base of :class:`~smartproxy.net.stream.Stream` that has its states."""
 
-    __slots__ = ("_borrower", "_broken", "_marked", "_poller", "_readable")
+    __slots__ = ("_borrower", "_broken", "_marked", "_poller", "_readable", "_reads_to_end")
 
     _borrower: SocketBorrower | None
     _broken: int
@@ -29,6 +29,7 @@ class LendsSocket(OnSocket):
     _output: StreamOutput
     _poller: Poller
     _readable: bool
+    _reads_to_end: bool
 
     def ready(self, events: int) -> None:
         """See :class:`~smartproxy.net.poller.Pollable`."""
@@ -41,6 +42,10 @@ class LendsSocket(OnSocket):
     def flush(self) -> None:
         """Send what was gathered in the poller's batch."""
         raise NotImplementedError
+
+    def read_to_end(self, *, wanted: bool = True) -> None:
+        """Whether a reset during a pause ends the connection when what was received before is read; by default at once."""
+        self._reads_to_end = wanted
 
     @property
     def has_unsent(self) -> bool:

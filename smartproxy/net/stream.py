@@ -2,7 +2,8 @@
 
 It has Twisted's behaviour (``ITCPTransport``, push and pull producers, half-close), so any ``Protocol`` can use it. There
 are two intended differences: a ``write`` is sent at once when nothing waits before it, or at the end of the poller's batch if it
-is small; and a connection that is reset while it is paused is lost at once, not at the next read.
+is small; and a connection that is reset while it is paused is lost at once, not at the next read, unless it is to
+:meth:`read_to_end`.
 
 What it reads, writes and expects of a producer is a state each: :mod:`smartproxy.net.stream_states`. ``_readable`` and
 ``_marked`` are no states of the stream: they are what the kernel last reported of the socket, and have to be remembered
@@ -91,6 +92,7 @@ class Stream(LendsSocket):
         self._readable = bool(seen & READABLE)
         self._marked = bool(seen & MARKED)
         self._broken = 0
+        self._reads_to_end = False
         self._borrower = None
         self._out: bytes | bytearray | None = None
         self._gathered = False  # whether it is one of the poller's writers
@@ -113,7 +115,7 @@ class Stream(LendsSocket):
                 self._marked = True
             if self._input is _READING:
                 self._read()
-            # After the read, which may find bytes that were received before the reset. While paused there was none.
+            # After the read, which may find bytes that were received before the reset.
             if events & BROKEN or self._broken:
                 self._check_broken()
 
@@ -150,23 +152,22 @@ class Stream(LendsSocket):
         self._poller.rearm(self._sock.fileno())
 
     def _check_broken(self) -> None:
-        """Lose the connection if it was reset, whether or not it is paused."""
+        """Lose the connection if it was reset: behind the last byte that is still to be read, if any is."""
         if self._output is _CLOSED or self._protocol is None:
             return
         # The kernel reports an error once: a failed write has consumed it, and kept it in _broken.
         code = self._broken or self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
+        # A read that has stopped for the sake of others goes on in the next turn, up to the end.
+        if (self._input is _READING and self._readable) or (self._input is _PAUSED and self._reads_to_end):
+            self._broken = code
+        elif code:
             self._lost(Failure(error.ConnectionLost(os.strerror(code))))
 
     def _nothing_left(self) -> None:
         """Handle a read of 0 bytes: a FIN, or the end of the data after a RST that a write has met."""
-        # EPIPE: a FIN came before the RST, and this is it.
-        if self._broken in (0, errno.EPIPE):
-            self._input_ended()
-        else:
-            self._check_broken()
-
-    def _input_ended(self) -> None:
+        if self._broken not in (0, errno.EPIPE):  # EPIPE: a FIN came before the RST, and this is it
+            self._lost(Failure(error.ConnectionLost(os.strerror(self._broken))))
+            return
         self._input = following(INPUT, self._input, StreamEvent.FIN_READ)
         if not IHalfCloseableProtocol.providedBy(self._protocol):
             self._lost(Failure(error.ConnectionDone()))

@@ -9,6 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.http.body import LEAST_MOVED as LEAST
 from smartproxy.http.splice import Splicer
+from smartproxy.net import stream
+from smartproxy.net.failed_write import read_before_loss
 from smartproxy.relays import pipes
 from smartproxy.relays.pipes import PipePool
 from tests.net.streams import HalfHeard, Heard, stream_to
@@ -153,6 +155,21 @@ class SpliceTests(SynchronousTestCase):
         self.sender.rst()
         self.pump.until(lambda: self.heard.told)
         self.assertEqual((self.heard.told, self.left), ([ConnectionLost], [MIB - LEAST]))
+
+    def test_what_a_reset_source_has_sent_is_left_to_its_transport(self):
+        self.patch(stream, "_READS_A_TURN", 1)
+        read_before_loss(self.source)
+        self.receiver.reading = False
+        self.start(8 * MIB)
+        self.sender.write(noise(8 * MIB))
+        self.pump.settle()
+        taken = 8 * MIB - self.sender.waiting - self.pump.unacknowledged(self.sender)
+        self.sender.rst()
+        self.pump.settle()
+        self.receiver.reading = True
+        self.pump.until(lambda: self.heard.told)
+        self.pump.settle()
+        self.assertEqual(len(self.receiver.received) + len(self.heard.received), taken)
 
     def test_a_sink_that_is_lost_meanwhile_gets_its_socket_back_to_close_it(self):
         descriptors = open_descriptors()

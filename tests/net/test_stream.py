@@ -8,6 +8,8 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from zope.interface.verify import verifyObject
 
+from smartproxy.net import stream as stream_module
+from smartproxy.net.failed_write import read_before_loss
 from smartproxy.net.stream import Stream
 from tests.net.streams import MIB, Heard, StreamCase
 
@@ -261,6 +263,57 @@ class StreamTests(StreamCase):
         stream.write(b"upload")
         self.pump.settle()
         self.assertEqual((heard.received, heard.told), (b"413 too much", [ConnectionLost]))
+
+    def test_bytes_before_the_reset_that_one_turn_leaves_are_delivered(self):
+        self.patch(stream_module, "_READS_A_TURN", 1)
+        stream, heard, far = self.stream(buffers=512 * 1024)
+        stream.pauseProducing()
+        far.write(bytes(150_000))
+        self.pump.settle()
+        stream.resumeProducing()
+        far.rst()
+        self.pump.settle()
+        self.assertEqual((len(heard.received), heard.told), (150_000, [ConnectionLost]))
+
+    def test_bytes_before_a_reset_during_a_pause_are_delivered_where_asked_for(self):
+        stream, heard, far = self.stream(buffers=512 * 1024)
+        read_before_loss(stream)
+        stream.pauseProducing()
+        far.write(bytes(150_000))
+        self.pump.settle()
+        far.rst()
+        self.pump.settle()
+        self.assertEqual((heard.received, heard.told), (b"", []))
+        stream.resumeProducing()
+        self.pump.settle()
+        self.assertEqual((len(heard.received), heard.told), (150_000, [ConnectionLost]))
+
+    def test_close_after_a_reset_during_a_pause_does_not_wait_for_a_read(self):
+        for end in ("loseConnection", "abortConnection"):
+            with self.subTest(end=end):
+                stream, heard, far = self.stream()
+                read_before_loss(stream)
+                stream.pauseProducing()
+                far.write(b"x")
+                self.pump.settle()
+                far.rst()
+                self.pump.settle()
+                getattr(stream, end)()
+                self.pump.settle()
+                self.assertEqual(len(heard.told), 1)
+
+    def test_a_reset_behind_a_fin_during_a_pause_leaves_it_a_fin(self):
+        stream, heard, far = self.stream()
+        read_before_loss(stream)
+        stream.pauseProducing()
+        far.write(b"all")
+        far.close()
+        self.pump.settle()
+        stream.write(b"refused")
+        self.pump.settle()
+        stream.resumeProducing()
+        self.pump.settle()
+        self.assertEqual((heard.received, heard.told), (b"all", ["fin", ConnectionLost]))
 
     def test_a_protocol_that_raises_loses_its_connection(self):
         _, heard, far = self.stream()
