@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 #: Largest body of a request in bytes: about 10,000 routes. nginx has the same default.
 MAX_BODY = 1024 * 1024
-#: Seconds after which a connection without a request is closed.
+#: Seconds after which a connection without a request is closed, and in which a request must be complete.
 IDLE = 60.0
 
 _ALWAYS = {"Server": "smartproxy", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -49,9 +49,10 @@ _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class BoundedRequest(Request):
-    """A request whose body is refused as soon as its length, announced or received, exceeds :data:`MAX_BODY`.
+    """A request that must be complete in time, and whose body is refused as soon as it exceeds :data:`MAX_BODY`.
 
-    The reply is sent at once, and then a FIN. Bytes that still arrive are read and dropped for :data:`LINGER`: closing a
+    twisted.web's timeout begins anew with whatever is received. The reply to a body whose announced or received length is too large is
+    sent at once, and then a FIN. Bytes that still arrive are read and dropped for :data:`LINGER`: closing a
     socket with unread bytes makes the kernel send RST, and a client that gets a RST may lose the reply (RFC 9112, 9.6).
     """
 
@@ -59,6 +60,11 @@ class BoundedRequest(Request):
     _log = Logger()
     _received = 0
     _abort: IDelayedCall | None = None
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        channel: Any = self.channel
+        self._late: IDelayedCall = channel.site.reactor.callLater(IDLE, self._expire)
 
     def gotLength(self, length: int | None) -> None:
         """All headers have been received; ``length`` is ``None`` for a chunked body.
@@ -82,7 +88,7 @@ class BoundedRequest(Request):
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The request is complete. Without a content type, twisted.web does not parse the body as a form."""
-        self._uploads.ended(self)
+        self._is_whole()
         self.requestHeaders.removeHeader(b"Content-Type")
         super().requestReceived(command, path, version)
 
@@ -93,7 +99,7 @@ class BoundedRequest(Request):
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has closed the connection."""
-        self._uploads.ended(self)
+        self._is_whole()
         if self._abort is not None and self._abort.active():
             self._abort.cancel()
         super().connectionLost(reason)
@@ -111,8 +117,19 @@ class BoundedRequest(Request):
         uploads: Uploads = channel.site.uploads
         return uploads
 
-    def _refuse_body(self) -> None:
+    def _expire(self) -> None:
+        """Close the connection as an idle one is: without a log line, of which anyone could cause any number."""
+        channel: Any = self.channel
+        channel.transport.abortConnection()
+
+    def _is_whole(self) -> None:
+        """Nothing more of it is waited for."""
         self._uploads.ended(self)
+        if self._late.active():
+            self._late.cancel()
+
+    def _refuse_body(self) -> None:
+        self._is_whole()
         self.content = BytesIO()
         reply = refusal(413, f"a body has at most {MAX_BODY} bytes")
         # Twisted does not declare that the transport can half-close and abort, nor the site that it sets on a channel.

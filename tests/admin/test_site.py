@@ -72,6 +72,25 @@ class RoutingTests(SynchronousTestCase):
         listener.clock.advance(2)
         self.assertTrue(transport.disconnecting)
 
+    def test_request_that_is_not_complete_in_time_is_disconnected(self):
+        """However it is sent: neither a line nor a piece of its body extends the time."""
+        body = b"Host: localhost\r\nContent-Length: 100\r\n\r\n"
+        for begin, piece in ((b"", b"X: y\r\n"), (body, b"x")):
+            with self.subTest(piece=piece):
+                listener = Listener()
+                transport = listener.send(b"PUT /api/v1/routes HTTP/1.1\r\n" + begin)
+                for _ in range(5):
+                    self.assertFalse(transport.aborted or transport.disconnecting)
+                    listener.clock.advance(13)
+                    listener.channel.dataReceived(piece)
+                self.assertTrue(transport.aborted or transport.disconnecting)
+
+    def test_no_deadline_stays_of_a_complete_head(self):
+        listener = Listener()
+        listener.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        listener.channel.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(listener.clock.getDelayedCalls(), [])
+
     def test_started_site_has_no_timer(self):
         listener = Listener()
         self.assertEqual(listener.clock.getDelayedCalls(), [])
