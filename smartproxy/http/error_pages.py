@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from smartproxy.errors import InvalidErrorPage
+from smartproxy.files.bounded import read_bounded
 from smartproxy.files.states import state_of
 from smartproxy.model.plan import ErrorPage
 
@@ -28,8 +29,7 @@ def read_error_page(path: str) -> ErrorPage:
     """
     state = state_of(path)
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_SIZE + 1)
+        content = read_bounded(path, MAX_SIZE)
     except OSError as problem:
         denied = isinstance(problem, PermissionError)
         raise InvalidErrorPage([f"{path}: cannot be read: {problem.strerror}"], is_denied=denied) from None

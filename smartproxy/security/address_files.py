@@ -16,10 +16,10 @@ list off.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from smartproxy.errors import InvalidAddressFile
+from smartproxy.files.bounded import read_bounded
 from smartproxy.files.states import state_of
 from smartproxy.flow.pace import Pace
 from smartproxy.model.plan import AddressFile
@@ -77,9 +77,10 @@ def entry_of(addresses: object, address: str) -> str | None:
 
 def _text(path: str) -> str:
     try:
-        if Path(path).stat().st_size > _MAX_SIZE:
+        content = read_bounded(path, _MAX_SIZE)
+        if len(content) > _MAX_SIZE:
             raise InvalidAddressFile([f"{path}: is larger than {_MAX_SIZE >> 20} MiB"])
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = problem.object.count(b"\n", 0, problem.start) + 1
         raise InvalidAddressFile([f"{path}:{line}: is not UTF-8"]) from None

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from cryptography import x509
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from smartproxy.errors import AccessDenied, InvalidCertificate
+from smartproxy.files.bounded import read_bounded
 from smartproxy.files.states import state_of
 from smartproxy.model.plan import CertificatePlan
 from smartproxy.tls.certificate import key_type_of, names_of
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from smartproxy.tls.certificate import PrivateKey
 
+#: Bytes of a file: a revocation list of a million entries has 40 MiB.
+_MAX_SIZE: Final = 64 << 20
 _PEM: Final = serialization.Encoding.PEM
 #: Bits of an RSA key (CA/Browser Forum Baseline Requirements, 6.1.5); OpenSSL's security level 2 has the same minimum.
 _MIN_RSA_BITS: Final = 2048
@@ -130,11 +132,14 @@ def contents(file: str, part: str = "") -> bytes:
     :raises InvalidCertificate: if it cannot be read for another reason.
     """
     try:
-        return Path(file).read_bytes()
+        content = read_bounded(file, _MAX_SIZE)
     except PermissionError as problem:
         raise AccessDenied(f"{file}: cannot be read: {problem.strerror}", part) from None
     except OSError as problem:
         raise InvalidCertificate(f"{file}: cannot be read: {problem.strerror or problem}", part) from None
+    if len(content) > _MAX_SIZE:
+        raise InvalidCertificate(f"{file}: is larger than {_MAX_SIZE >> 20} MiB", part)
+    return content
 
 
 def certificates_in(pem: bytes, file: str = "", part: str = "") -> list[x509.Certificate]:

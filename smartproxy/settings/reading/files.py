@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from smartproxy.errors import ConfigurationError, ConfigurationSyntaxError
+from smartproxy.files.bounded import read_bounded
 from smartproxy.settings.reading import json_reader, toml_reader, yaml_reader
 from smartproxy.settings.reading.locations import Document, Source, one_line
 
@@ -18,6 +19,8 @@ _READERS: dict[str, Callable[[str], Document]] = {
     "json": json_reader.read,
     "toml": toml_reader.read,
 }
+#: Bytes of a file: a million routes have less.
+_MAX_SIZE = 1 << 30
 #: Names standard input in messages.
 STANDARD_INPUT = "<stdin>"
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml"}
@@ -30,14 +33,17 @@ def _refused(problem: str) -> ConfigurationError:
 def read_file(path: Path, format_: str | None = None) -> tuple[str, str]:
     """The text of a file, and its format.
 
-    :param format_: the format, whatever the suffix is.
+    :param format_: the format, whatever the suffix is. Then the file may be a pipe, such as one of a shell (``<(…)``).
     :raises ConfigurationError: where the file cannot be read, is not UTF-8, or has another suffix.
     """
-    format_ = format_ or _SUFFIXES.get(path.suffix.lower())
-    if format_ is None:
+    found = format_ or _SUFFIXES.get(path.suffix.lower())
+    if found is None:
         raise _refused(f"{path}: must end in {', '.join(_SUFFIXES)}")
     try:
-        return path.read_bytes().decode("utf-8-sig"), format_
+        content = path.read_bytes() if format_ else read_bounded(str(path), _MAX_SIZE)
+        if len(content) > _MAX_SIZE:
+            raise _refused(f"{path}: is larger than {_MAX_SIZE >> 20} MiB")
+        return content.decode("utf-8-sig"), found
     except OSError as problem:
         raise _refused(f"{path}: cannot be read: {problem.strerror or problem}") from None
     except UnicodeDecodeError as problem:
