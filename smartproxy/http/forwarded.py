@@ -45,6 +45,7 @@ _without_hop: Final = FieldRemoval(_OF_ONE_HOP)
 without_connection: Final = FieldRemoval(b"connection")
 without_expect: Final = FieldRemoval(b"expect")
 _without_client: Final = FieldRemoval(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES)))
+_without_claims: Final = FieldRemoval(_OF_THE_CLIENT + rb"|proxy")
 _as_trailers: Final = FieldRemoval(
     b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES, *sorted(_OF_THE_MESSAGE)))
 )
@@ -56,6 +57,16 @@ def end_to_end(fields: Fields, *, of_client: bool = True) -> bytes:
     :param of_client: whether those that say who the client is, and those of traces, are kept.
     """
     return _without_listed((_without_hop if of_client else _without_client)(fields.block), fields)
+
+
+def believed(fields: Fields, *, trusted: bool) -> Fields:
+    """The fields of a request for a program of this process: of a stranger's none that says who the client is.
+
+    An application takes them for those of the proxy that it is behind, as it does where it is a target.
+
+    :param trusted: whether the client is a proxy whose own fields are believed.
+    """
+    return fields if trusted else Fields(_without_claims(fields.block))
 
 
 def proxy_lines(fields: Fields) -> bytes:

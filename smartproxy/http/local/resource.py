@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from smartproxy.http.forwarded import believed
 from smartproxy.http.local.answering import expects_continue
 from smartproxy.http.local.channel import ResourceChannel
 from smartproxy.http.local.handler import LEAVING
@@ -128,7 +129,8 @@ class _ResourceAnswerer:
             self._exchange, self._client, site, self._services, self._ended, self._failed
         )
         self._request = _RoutedRequest(self._channel, self._failed)
-        for name, value in self._exchange.head.headers:
+        exchange = self._exchange
+        for name, value in believed(exchange.head.fields, trusted=exchange.is_trusted).pairs():
             self._request.requestHeaders.addRawHeader(name.encode("latin-1"), value.encode("latin-1"))
         self._request.gotLength(None if framing.body is Body.CHUNKED else framing.length)
         if framing.body is not Body.NONE and expects_continue(self._exchange):

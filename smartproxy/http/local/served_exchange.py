@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
+from smartproxy.http.forwarded import believed
 from smartproxy.http.templates import captured, query_of
 from smartproxy.http.tracing import id_of
 
@@ -120,8 +121,13 @@ class ServedExchange:
 
     @cached_property
     def headers(self) -> RequestHeaders:
-        """The header fields, by names in any case."""
-        return RequestHeaders(self._exchange.head.fields)
+        """The header fields, by names in any case.
+
+        Those that say who the client is (``X-Forwarded-*``, ``X-Real-IP``, ``Forwarded``) are there only where a peer in
+        ``proxyIPs`` has sent them.
+        """
+        exchange = self._exchange
+        return RequestHeaders(believed(exchange.head.fields, trusted=exchange.is_trusted))
 
     @property
     def params(self) -> Mapping[str, str]:

@@ -122,6 +122,30 @@ class ResourceTests(ResourceCase):
             },
         )  # fmt: skip
 
+    def test_headers_that_say_who_the_client_is_are_those_of_a_trusted_proxy(self):
+        """An application believes them, as those of the proxy that it is behind."""
+        claims = "X-Forwarded-Proto: https\r\nx_forwarded_for: 10.9.9.9\r\nX-Real-IP: 10.9.9.9\r\nForwarded: for=a\r\nProxy: b\r\n"
+
+        def names(asked):
+            return b" ".join(sorted(name.lower() for name, _ in asked.requestHeaders.getAllRawHeaders()))
+
+        async def handle(exchange):
+            await exchange.respond(200, body=" ".join(sorted(exchange.headers)).encode())
+
+        for handler in (Page(names), handle):
+            for trusted, seen in (
+                ([], b"host x-other"),
+                (
+                    ["192.0.2.0/24"],
+                    b"forwarded host proxy x-forwarded-proto x-other x-real-ip x_forwarded_for",
+                ),
+            ):
+                with self.subTest(handler=handler, trusted=trusted):
+                    self.network.stop(self.proxy)
+                    route = local_route(type="handler", handler=handler)
+                    self.start(route, proxy_ips=trusted, accept_proxy_protocol=False)
+                    self.assertEqual(self.ask(more=claims + "X-Other: 1\r\n").body, seen)
+
     def test_one_that_raises_is_a_500_with_nothing_internal(self):
         def answer(asked):
             raise LookupError("secret")
