@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from contextlib import contextmanager
 
@@ -12,15 +13,21 @@ class _Calls:
 
 @contextmanager
 def counted(*, builtins=False):
-    """Count the calls of Python functions within, and of builtin ones where that is wanted."""
+    """Count the calls of Python functions within, and of builtin ones where that is wanted.
+
+    The garbage collector does not run meanwhile: finalizers and callbacks of what others have left are calls, too.
+    """
     calls, events = _Calls(), ("call", "c_call") if builtins else ("call",)
 
     def count(frame, event, argument):
         calls.count += event in events
 
-    former = sys.getprofile()
+    former, collects = sys.getprofile(), gc.isenabled()
+    gc.disable()
     sys.setprofile(count)
     try:
         yield calls
     finally:
         sys.setprofile(former)
+        if collects:
+            gc.enable()
