@@ -22,7 +22,7 @@ from smartproxy._version import VERSION_LINE
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import use_monotonic_time
 from smartproxy.net import listening
-from smartproxy.net.activated import ActivatedSockets, started_with
+from smartproxy.net.activated import ActivatedSockets, started_with, stored_name
 from smartproxy.net.descriptors import raise_limit
 from smartproxy.proxy.notify import Notifier
 from smartproxy.proxy.service import SmartProxy
@@ -232,7 +232,7 @@ class UnderTwistd(_Served):
     def _store_sockets(self) -> None:
         """Have systemd keep the listening sockets for the next start."""
         found = self.listening_descriptors()
-        self._notifier.store({name.replace(":", "_"): descriptors for name, descriptors in found.items()})
+        self._notifier.store({stored_name(name): descriptors for name, descriptors in found.items()})
 
     def _in_force(self) -> str:
         return f"listening on {self.listening_on()}; {len(self.plan.routes)} routes"
@@ -297,7 +297,8 @@ class UnderTwistd(_Served):
         except CannotListenError as unbound:
             self._report.fail(UNBOUND, listening.reason(unbound))
         if is_first:
-            self._activated.report_unused()
+            self._activated.end_unused()
+            self._notifier.follow_up(self._activated.stored)
 
 
 class TwistdProxy(UnderTwistd, SmartProxy):

@@ -7,12 +7,16 @@
 
 A socket is recognised by its address, not by its name: in ``LISTEN_FDNAMES`` names are separated by colons, so a name cannot
 be that of a listener (``:443``). Several sockets may have one address (``ReusePort=yes``).
+
+Some were stored by this proxy before it was started again (:mod:`smartproxy.proxy.notify`). Their names say so, and those that
+no listener wants any more are closed: their ports would accept connections that are never served.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,18 +29,29 @@ if TYPE_CHECKING:
 
 #: SD_LISTEN_FDS_START: the first descriptor that is passed.
 _FIRST = 3
+_EVERY_ADDRESS = frozenset({"::", "0.0.0.0"})
 
 log = Logger()
 
 
 class ActivatedSockets:
-    """Sockets by their addresses. Those that are not taken stay open: a reload may need them."""
+    """Sockets by their addresses. Those of a socket unit that are not taken stay open: a reload may need them.
 
-    def __init__(self, sockets: Iterable[socket.socket] = ()) -> None:
+    :param sockets: each with its name.
+    :ivar stored: the names of those that this proxy has stored, of which the service manager still has copies.
+    """
+
+    def __init__(self, sockets: Iterable[tuple[socket.socket, str]] = ()) -> None:
         self._by_address: dict[tuple[str, int], list[socket.socket]] = {}
-        for opened in sockets:
+        self._of_units: set[tuple[str, int]] = set()
+        self.stored: set[str] = set()
+        for opened, name in sockets:
             host, number = opened.getsockname()[:2]
             self._by_address.setdefault((host, number), []).append(opened)
+            if name in _stored_names(host, number):
+                self.stored.add(name)
+            else:
+                self._of_units.add((host, number))
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> ActivatedSockets:
@@ -44,16 +59,36 @@ class ActivatedSockets:
         process, count = (environment.get(name, "") for name in ("LISTEN_PID", "LISTEN_FDS"))
         if process != str(os.getpid()) or not count.isdecimal():
             return cls()
-        return cls(filter(None, map(_listening, range(_FIRST, _FIRST + int(count)))))
+        found = map(_listening, range(_FIRST, _FIRST + int(count)))
+        names = environment.get("LISTEN_FDNAMES", "").split(":")
+        named = zip(found, chain(names, repeat("")), strict=False)  # a name each, where there are names
+        return cls((opened, name) for opened, name in named if opened is not None)
 
     def take(self, interface: str, number: int) -> list[socket.socket]:
         """The sockets that are bound to this address. The caller closes them."""
         return self._by_address.pop((interface, number), [])
 
-    def report_unused(self) -> None:
-        """Log which sockets no listener has taken."""
-        for host, number in self._by_address:
-            log.warn("no route has a use for the socket {address} of systemd", address=Endpoint(host, number))
+    def end_unused(self) -> None:
+        """Close stored sockets that no listener has taken, and log which ones of socket units none has."""
+        for host, number in list(self._by_address):
+            if (host, number) in self._of_units:
+                log.warn(
+                    "no route has a use for the socket {address} of systemd", address=Endpoint(host, number)
+                )
+                continue
+            for opened in self.take(host, number):
+                opened.close()
+
+
+def stored_name(listener: str) -> str:
+    """The name under which the socket of a listener is stored."""
+    return listener.replace(":", "_")
+
+
+def _stored_names(host: str, number: int) -> set[str]:
+    """The names under which a socket may have been stored: a listener on every address has none in its name."""
+    hosts = {host, ""} if host in _EVERY_ADDRESS else {host}
+    return {stored_name(f"{one}:{number}") for one in hosts}
 
 
 def started_with() -> dict[str, str]:

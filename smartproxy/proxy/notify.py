@@ -30,7 +30,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -77,6 +77,7 @@ class Notifier:
         self._reloads = 0
         self._failed = False
         self._stored: frozenset[str] = frozenset()
+        self._former: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Notifier:
@@ -129,6 +130,13 @@ class Notifier:
         call.start(self._watchdog_interval if is_alive is None else self._watchdog_interval / _LOOKS)
         return call
 
+    def follow_up(self, names: Iterable[str]) -> None:
+        """Replace what a former process has stored under these names, as soon as descriptors are stored.
+
+        It may have stored more of them, and for other listeners: systemd would keep their ports open.
+        """
+        self._former = frozenset(names)
+
     def store(self, sockets: Mapping[str, Sequence[int]]) -> None:
         """Have systemd keep copies of these descriptors, and no others, while the service starts again.
 
@@ -137,6 +145,9 @@ class Notifier:
 
         :param sockets: by names of their own, in which a colon has another meaning.
         """
+        former, self._former = self._former, frozenset()
+        for name in sorted(former):
+            self._send("FDSTOREREMOVE=1", f"FDNAME={name}", wait=_WAIT)
         for name in sorted(sockets.keys() - self._stored):
             for first in range(0, len(sockets[name]), _MOST_DESCRIPTORS):
                 some = sockets[name][first : first + _MOST_DESCRIPTORS]

@@ -18,7 +18,9 @@ import fcntl, os, socket, sys
 with socket.socket(socket.AF_UNIX) as manager:
     manager.connect(sys.argv[1])
     names, kept, _, _ = socket.recv_fds(manager, 65536, 64)
-above = [fcntl.fcntl(each, fcntl.F_DUPFD, 100) for each in kept]
+above = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 100) for each in kept]
+for each in kept:
+    os.close(each)
 for number, descriptor in enumerate(above):
     os.dup2(descriptor, 3 + number)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(kept)), LISTEN_FDNAMES=names.decode())
@@ -26,13 +28,14 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
-def start_with(case, settings, sockets):
+def start_with(case, settings, sockets, before=()):
     """A proxy that is passed these sockets: pairs of name and descriptor."""
     listening = socket.socket(socket.AF_UNIX)
     path = case.directory / "manager"
     listening.bind(str(path))
     listening.listen()
-    proxy = case.starting(Proxy(case.directory, settings, [sys.executable, "-c", _START, str(path)]))
+    command = [*before, sys.executable, "-c", _START, str(path)]
+    proxy = case.starting(Proxy(case.directory, settings, command))
     with listening, listening.accept()[0] as asking:
         names = ":".join(name for name, _ in sockets)
         socket.send_fds(asking, [names.encode()], [each for _, each in sockets])
@@ -71,6 +74,7 @@ class Store:
     """systemd's end of the notification socket, which keeps the descriptors that it is given.
 
     :ivar kept: pairs of name and descriptor.
+    :ivar removed: whether some were removed.
     """
 
     def __init__(self, case):
@@ -81,6 +85,7 @@ class Store:
         case.addCleanup(self._socket.close)
         case.addCleanup(self._forget)
         self.kept = []
+        self.removed = False
 
     def look(self):
         """Take what has arrived."""
@@ -88,12 +93,18 @@ class Store:
             while True:
                 content, descriptors, _, _ = socket.recv_fds(self._socket, 65536, 300)
                 message = dict(each.split("=", 1) for each in content.decode().splitlines())
+                if "FDSTOREREMOVE" in message:
+                    self._forget(message["FDNAME"])
+                    self.removed = True
                 self.kept += [(message["FDNAME"], each) for each in descriptors]
         return self.kept
 
-    def _forget(self):
-        for _, descriptor in self.kept:
-            os.close(descriptor)
+    def _forget(self, removed=None):
+        """Close those with this name, or all."""
+        for name, descriptor in self.kept:
+            if removed in {None, name}:
+                os.close(descriptor)
+        self.kept = [one for one in self.kept if removed not in {None, one[0]}]
 
 
 class KeptTests(LiveCase):
@@ -116,6 +127,24 @@ class KeptTests(LiveCase):
             client.sendall(b"hello")
             self.assertEqual(client.recv(5), b"hello")
         self.assertNotIn("no route has a use", again.printed)
+
+    def test_what_the_new_configuration_has_no_use_for_is_closed(self):
+        """Of three workers one is left, and of two ports: the kernel would give clients to sockets of nobody."""
+        front, other = self.port(), self.port()
+        store = Store(self)
+        before = ["env", f"NOTIFY_SOCKET={store.address}"]
+        settings = {"routes": [_route("one", front), _route("two", other)], "workers": 3}
+        first = self.starting(Proxy(self.directory, settings, before))
+        first.ready()
+        until(lambda: len(store.look()) == 6, "the sockets")
+        first.signal(signal.SIGTERM)
+        self.assertEqual(first.wait(), 0)
+        start_with(self, {"routes": [_route("one", front)], "workers": 1}, store.kept, before)
+        until(lambda: len(store.look()) == 1 and store.removed, "the sockets in use")
+        for client in [self.connect(front) for _ in range(20)]:
+            client.sendall(b"hello")
+            self.assertEqual(client.recv(5), b"hello")
+        self.assertRaises(ConnectionRefusedError, self.connect, other)
 
     def test_one_process(self):
         self.check(1, 1)

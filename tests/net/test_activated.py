@@ -84,10 +84,29 @@ class ActivatedTests(SynchronousTestCase):
 
     def test_what_nobody_has_taken_is_reported(self):
         passed = self.passed(self.one)
-        passed.report_unused()
+        passed.end_unused()
         host, number = self.address
         self.assertEqual(self.log.lines, [f"no route has a use for the socket {host}:{number} of systemd"])
-        self.taken(passed)
+        self.assertEqual(len(self.taken(passed)), 1)
+
+    def test_unused_socket_that_was_stored_is_closed(self):
+        """Its route was removed while the proxy was stopped: clients would wait for nobody."""
+        every = socket.create_server(("::", 0), family=socket.AF_INET6)
+        self.addCleanup(every.close)
+        host, number = self.address
+        names = f"{host}_{number}", f"_{every.getsockname()[1]}"
+        passed = self.passed(self.one, every, LISTEN_FDNAMES=":".join(names))
+        self.assertEqual(passed.stored, set(names))
+        passed.end_unused()
+        self.assertEqual(self.taken(passed) + self.taken(passed, every.getsockname()[:2]), [])
+        self.assertEqual(self.log.lines, [])
+        self.assertRaises(OSError, os.fstat, 200)
+
+    def test_unused_socket_of_a_unit_stays_open_although_it_was_stored(self):
+        host, number = self.address
+        passed = self.passed(self.one, self.one, LISTEN_FDNAMES=f"web.socket:{host}_{number}")
+        passed.end_unused()
+        self.assertEqual(len(self.taken(passed)), 2)
 
     def test_what_a_process_was_started_with_stays_known(self):
         """Twisted takes these variables out of ``os.environ`` when its endpoints are imported."""

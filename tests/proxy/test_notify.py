@@ -112,6 +112,20 @@ class NotifierTests(SynchronousTestCase):
         notifier.store({})
         self.assertEqual(len(self.stored()), 2)
 
+    def test_what_a_former_process_has_stored_is_replaced(self):
+        """It had more workers, or other routes: systemd would keep sockets that nobody accepts from."""
+        notifier, one = self.notifier(), self.manager.fileno()
+        notifier.follow_up(["_443", "_80"])
+        notifier.store({"_443": [one]})
+        expected = [
+            (["FDSTOREREMOVE=1", "FDNAME=_443"], 0),
+            (["FDSTOREREMOVE=1", "FDNAME=_80"], 0),
+            (["FDSTORE=1", "FDNAME=_443"], 1),
+        ]
+        self.assertEqual(self.stored(), expected)
+        notifier.store({"_443": [one]})
+        self.assertEqual(self.stored(), [])
+
     def test_watchdog_is_sent_at_half_of_the_interval_until_it_is_stopped(self):
         clock = Clock()
         watchdog = self.notifier(WATCHDOG_USEC="3000000", WATCHDOG_PID=str(os.getpid())).watchdog(clock)
