@@ -110,6 +110,18 @@ class NotifiedTests(SynchronousTestCase):
         self.assertEqual(self.sent(), [])
         self.stop()
 
+    def test_drain_removes_the_stored_sockets_and_a_stop_does_not(self) -> None:
+        """In the copies of systemd, clients of a drained proxy would be accepted and wait for nobody."""
+        for is_drained, removed in ((False, []), (True, ["FDSTOREREMOVE=1 FDNAME=_8080"])):
+            self.proxy.startService()
+            self.patch(self.proxy, "listening_descriptors", self.descriptors)
+            self.proxy._store_sockets()
+            self.sent()
+            if is_drained:
+                self.proxy.drain()
+            self.stop()
+            self.assertEqual([line for line in self.sent() if line.startswith("FD")], removed)
+
     def test_sigusr2_without_workers_has_no_effect(self) -> None:
         """Its default action would end the process, and every connection with it."""
         numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)

@@ -141,10 +141,12 @@ class Notifier:
         """Have systemd keep copies of these descriptors, and no others, while the service starts again.
 
         It passes them to the next process (:mod:`smartproxy.net.activated`). It keeps none unless its unit has
-        ``FileDescriptorStoreMax=``.
+        ``FileDescriptorStoreMax=``. During a stop nothing changes: what is open until then is for the next process.
 
         :param sockets: by names of their own, in which a colon has another meaning.
         """
+        if self._told is ManagerView.STOPPING:
+            return
         former, self._former = self._former, frozenset()
         for name in sorted(former):
             self._send("FDSTOREREMOVE=1", f"FDNAME={name}", wait=_WAIT)

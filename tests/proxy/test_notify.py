@@ -126,6 +126,14 @@ class NotifierTests(SynchronousTestCase):
         notifier.store({"_443": [one]})
         self.assertEqual(self.stored(), [])
 
+    def test_stored_sockets_are_kept_during_a_stop(self):
+        notifier, one = self.notifier(), self.manager.fileno()
+        notifier.store({"_443": [one]})
+        notifier.stopping("stopping")
+        self.stored()
+        notifier.store({})
+        self.assertEqual(self.stored(), [])
+
     def test_watchdog_is_sent_at_half_of_the_interval_until_it_is_stopped(self):
         clock = Clock()
         watchdog = self.notifier(WATCHDOG_USEC="3000000", WATCHDOG_PID=str(os.getpid())).watchdog(clock)
