@@ -51,9 +51,10 @@ _UNAUTHORIZED, _UNPROCESSABLE, _FIRST_ERROR = 401, 422, 400
 #: Exit codes of commands by the status of the reply: 409 is a port that cannot be bound.
 _EXIT_CODES = {409: 3}
 
-_WRONG_ONE = "name the admin listener with --admin, or the proxy's configuration with --config"
+#: What to do where something else listens.
+WRONG_ONE = "name the admin listener with --admin, or the proxy's configuration with --config"
 #: What to do where nothing listens.
-NOT_THERE = f"is the proxy running, with `admin` in its configuration? If so, {_WRONG_ONE}"
+NOT_THERE = f"is the proxy running, with `admin` in its configuration? If so, {WRONG_ONE}"
 #: Errors of a unix socket that belongs to another user.
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 
@@ -171,7 +172,7 @@ async def call(
     try:
         status, content = await Deferred.fromCoroutine(send()).addTimeout(timeout, reactor)
     except defer.TimeoutError as failure:
-        raise AdminRequestFailed(f"no reply from {admin.name} within {timeout:g} s", _WRONG_ONE) from failure
+        raise AdminRequestFailed(f"no reply from {admin.name} within {timeout:g} s", WRONG_ONE) from failure
     except Exception as failure:
         raise _unanswered(admin, failure) from failure
     return _decoded(admin, status, content)
@@ -183,7 +184,7 @@ def _unanswered(admin: AdminClient, failure: BaseException) -> AdminRequestFaile
         failure = failure.reasons[0].value
         if not isinstance(failure, ConnectError | ConnectionClosed):
             protocol = "HTTPS" if admin.url.startswith("https:") else "HTTP"
-            return AdminRequestFailed(f"{admin.name} does not speak {protocol}", _WRONG_ONE)
+            return AdminRequestFailed(f"{admin.name} does not speak {protocol}", WRONG_ONE)
     why, hint = " ".join(printable(failure).split()).rstrip(".") or type(failure).__name__, admin.hint
     if isinstance(failure, DNSLookupError):
         why, hint = "its name cannot be resolved", ""
@@ -202,7 +203,7 @@ def _decoded(admin: AdminClient, status: int, body: bytes) -> JsonObject:
     # Every refusal of the admin API is a mapping with "error" or "problems"; other servers may reply with JSON, too.
     if not isinstance(reply, dict) or (status >= _FIRST_ERROR and not reply.keys() & {"error", "problems"}):
         why = f"{admin.name} answered {status}, but is not an admin listener of smartproxy"
-        raise AdminRequestFailed(why, _WRONG_ONE)
+        raise AdminRequestFailed(why, WRONG_ONE)
     if status == _UNPROCESSABLE:
         problems = "\n".join(printable(line) for line in reply.get("problems") or [reply.get("error")])
         raise AdminRequestFailed(problems, exit_code=2)

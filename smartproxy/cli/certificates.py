@@ -69,7 +69,7 @@ def certificates(
         else:
             _show(reply["certificates"])
 
-    run(request)
+    run(request, admin)
 
 
 @certificates.command(short_help="Order an automatic certificate now.")
@@ -101,7 +101,7 @@ def renew(*, admin: AdminClient, name: str, no_wait: bool) -> None:
             why = [_failure(name if is_one else ", ".join(one["names"]), one["acme"]) for one in failed]
             raise AdminRequestFailed(printable("; ".join(why)))
 
-    run(request)
+    run(request, admin)
 
 
 async def _listed(reactor: ICommandReactor, admin: AdminClient) -> list[JsonObject]:

@@ -163,7 +163,7 @@ def _ask(settings: Settings, run: DryRun, detected: Detected, admin: AdminClient
         for line in effects.running_lines(reply, admin.name):
             click.echo(printable(line))
 
-    remote.run(request)
+    remote.run(request, admin)
 
 
 def _disabled(settings: Settings, announced: Announced) -> tuple[str, ...]:

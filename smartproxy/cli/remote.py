@@ -21,7 +21,7 @@ from rich.text import Text
 from twisted.internet import task
 
 from smartproxy.cli.admin_address import admin_options
-from smartproxy.cli.admin_client import call, printable
+from smartproxy.cli.admin_client import WRONG_ONE, call, printable
 from smartproxy.errors import AdminRequestFailed
 
 if TYPE_CHECKING:
@@ -46,17 +46,42 @@ _COLUMNS = (
 _PIPE_WIDTH = 200
 
 
-def run(command: Callable[[ICommandReactor], Awaitable[None]]) -> NoReturn:
-    """Run ``command`` under the reactor, and exit. The message of an :exc:`AdminRequestFailed` goes to standard error."""
+def run(command: Callable[[ICommandReactor], Awaitable[None]], admin: AdminClient) -> NoReturn:
+    """Run ``command``, which talks to ``admin``, under the reactor, and exit.
+
+    The message of an :exc:`AdminRequestFailed` goes to standard error.
+
+    :raises OSError: if its output cannot be written; click exits with 1 where the reader of a pipe has closed it.
+    """
+    unwritable: list[OSError] = []
 
     async def main(reactor: ICommandReactor) -> None:
         try:
-            await command(reactor)
+            await _understood(command(reactor), admin)
         except AdminRequestFailed as unanswered:
             click.echo(unanswered, err=True)
             raise SystemExit(unanswered.exit_code) from None
+        except OSError as failed:  # of standard output: failures of requests are AdminRequestFailed
+            unwritable.append(failed)
 
-    task.react(main)
+    try:
+        task.react(main)
+    finally:
+        if unwritable:
+            raise unwritable[0]
+
+
+async def _understood(command: Awaitable[None], admin: AdminClient) -> None:
+    """Await ``command``. A reply may lack what it needs: of another server, or another version of the proxy.
+
+    :raises AdminRequestFailed: in that case.
+    """
+    try:
+        await command
+    except (KeyError, TypeError, AttributeError) as missing:
+        raise AdminRequestFailed(
+            f"{admin.name} is not a proxy of this version: {missing}", WRONG_ONE
+        ) from missing
 
 
 @click.command(short_help="Reload the configuration of a running proxy.")
@@ -69,12 +94,12 @@ def reload(admin: AdminClient) -> None:
 
     async def request(reactor: ICommandReactor) -> None:
         reply = await call(reactor, admin, "POST", "/api/v1/reload")
-        click.echo(f"reloaded; routes in force: {reply.get('routes')}")
+        click.echo(f"reloaded; routes in force: {printable(reply['routes'])}")
         waiting = reply.get("waitingForRestart")
         if waiting:
             click.echo(f"changed settings wait for a restart: {printable(', '.join(waiting))}")
 
-    run(request)
+    run(request, admin)
 
 
 @click.command(short_help="Stop accepting connections; open ones continue.")
@@ -83,10 +108,10 @@ def drain(admin: AdminClient) -> None:
     """Stop accepting connections; open ones continue. Only a restart undoes it."""
 
     async def request(reactor: ICommandReactor) -> None:
-        await call(reactor, admin, "POST", "/api/v1/drain")
-        click.echo("draining: no new connections are accepted")
+        reply = await call(reactor, admin, "POST", "/api/v1/drain")
+        click.echo(f"{printable(reply['status'])}: no new connections are accepted")
 
-    run(request)
+    run(request, admin)
 
 
 @click.command(short_help="List the live connections.")
@@ -115,7 +140,7 @@ def connections(
         else:
             _show(reply["connections"], reply["total"])
 
-    run(request)
+    run(request, admin)
 
 
 def _show(shown: list[JsonObject], total: int) -> None:

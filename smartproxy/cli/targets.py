@@ -56,7 +56,7 @@ def targets(*, admin: AdminClient, group: str | None, as_json: bool) -> None:
         else:
             _print(reply["targets"])
 
-    run(request)
+    run(request, admin)
 
 
 class WeightNumber(_WeightType):
@@ -120,7 +120,7 @@ def target(
         reply = await call(reactor, admin, "PUT", path, body=wanted)
         click.echo(json.dumps(reply, indent=2) if as_json else _outcome(reply))
 
-    run(request)
+    run(request, admin)
 
 
 def _outcome(shown: JsonObject) -> str:

@@ -90,7 +90,7 @@ def top(
         else:
             await _show_live(reactor, admin, board, interval)
 
-    run(show)
+    run(show, admin)
 
 
 async def fetch_snapshot(reactor: ICommandReactor, admin: AdminClient, *, targets: bool = False) -> Snapshot:

@@ -42,4 +42,4 @@ def workers(*, admin: AdminClient, as_json: bool) -> None:
         )
         print_table(table_console(), Table(*_COLUMNS, box=SIMPLE_HEAD), rows)
 
-    run(request)
+    run(request, admin)
