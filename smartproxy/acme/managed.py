@@ -40,6 +40,7 @@ class ManagedCertificate:
     :ivar entries: its entries in the configuration, which differ in the order of the names; none for one that is ordered on
         demand.
     :ivar certificate: what clients get; ``None`` before the first one, or while that is a self-signed one.
+    :ivar directory: URL of the one that has issued it.
     :ivar due: when the next order is made.
     :ivar earliest: no order is due before: a clock that is wrong, or an authority that wants a renewal again and again, does not
         make one order after the other.
@@ -59,6 +60,7 @@ class ManagedCertificate:
         "approved_by_callable",
         "asked",
         "certificate",
+        "directory",
         "due",
         "earliest",
         "entries",
@@ -78,6 +80,7 @@ class ManagedCertificate:
         self.names = tuple(names)
         self.entries: tuple[CertificatePlan, ...] = ()
         self.certificate: Certificate | None = None
+        self.directory = ""
         self.due = NOW
         self.earliest = NOW
         self.ordering: Deferred[Certificate | None] | None = None
@@ -114,9 +117,10 @@ class ManagedCertificate:
     def adopt(self, certificate: Certificate, plan: AcmePlan, chance: float, ordered_at: float = 0.0) -> None:
         """Use ``certificate`` from now on, and renew it in time.
 
+        :param plan: of the directory that has issued it.
         :param ordered_at: when it was obtained; 0 for one of the store.
         """
-        self.certificate = certificate
+        self.certificate, self.directory = certificate, plan.directory
         self.failures, self.error, self.error_at = 0, "", None
         self.waits_for_other = False
         self.renewal_info, self.renewal_info_due = None, NOW

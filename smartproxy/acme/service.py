@@ -153,13 +153,15 @@ class AcmeService:
         storage = AcmeStorage(plan.store, plan.directory)
         self.answers.storage = storage
         self.directory = self._make_directory(plan, storage, self.answers)
+        is_other = former is not None and former.directory != plan.directory
         for managed in self._managed.values():
-            if former is not None and former.directory != plan.directory:
-                managed.due = 0.0  # what the former directory has issued is shown until then
-            elif managed.certificate is not None and not managed.failures and managed not in interrupted:
+            is_from_here = managed.directory == plan.directory
+            # An order of the former directory, and its failures, say nothing of a certificate that this one has issued.
+            goes_on = not is_other and (managed.failures > 0 or managed in interrupted)
+            if managed.certificate is not None and is_from_here and not goes_on:
                 managed.adopt(managed.certificate, plan, self._chance())
             else:
-                managed.due = 0.0
+                managed.due = 0.0  # what another directory has issued is shown until then
 
     def _adopt_shown(self, managed: ManagedCertificate, plan: AcmePlan) -> None:
         """Take over what was found in the store when the configuration was prepared."""
