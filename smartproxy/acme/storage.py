@@ -57,6 +57,9 @@ _CHALLENGE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 _CHALLENGE_LIFE: Final = 3600.0
 #: Bytes of a challenge's file: a key authorization has less than 200.
 _CHALLENGE_SIZE: Final = 4096
+#: What is written to see whether there is room for a certificate: a full disk still takes an empty file. A chain of three RSA
+#: certificates with its key has 8 KB.
+_PROBE: Final = bytes(16 * 1024)
 #: Length of the part of a file name that tells sets of names with the same first name apart.
 _DIGEST: Final = 8
 #: Characters of a name in a file's name, which has up to 255 bytes with what is put before and behind it.
@@ -113,13 +116,13 @@ class AcmeStorage:
     def prepare(self) -> None:
         """Make the folders, and remove challenges that a killed process has left.
 
-        :raises AcmeStoreUnusable: if the store cannot be written.
+        :raises AcmeStoreUnusable: if the store cannot be written, or has no room.
         """
         try:
             self.path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             for folder in (self._own, self._certificates, self._locks, self._challenges):
                 _make_folder(folder)
-            _write(self._own / ".writable", b"")
+            _write(self._own / ".writable", _PROBE)
             (self._own / ".writable").unlink(missing_ok=True)  # another one may just have done the same
         except OSError as problem:
             raise AcmeStoreUnusable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,17 @@ class ObtainTests(SynchronousTestCase):
         failure = self.failureResultOf(self.begun(self.obtain), AcmeStoreUnusable)
         self.assertIn(str(self.path), str(failure.value))
         self.assertEqual(self.client.orders, [])
+
+    def test_nothing_is_ordered_on_a_full_disk(self) -> None:
+        """It takes an empty file, and the certificate would be lost. Each process on the store would order one."""
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+        failed = self.begun(self.obtain)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        failure = self.failureResultOf(failed, AcmeStoreUnusable)
+        self.assertIn(f"{self.path}: cannot be written: ", str(failure.value))
+        self.assertEqual((self.client.orders, list(self.path.rglob(".*"))), ([], []))
 
     def test_store_that_cannot_be_written_any_more_loses_no_certificate(self) -> None:
         self.client.waits = Deferred()
