@@ -137,12 +137,15 @@ class AcmeService:
             self._cancel_all()
             self.directory, self.answers.storage = None, None
             return
+        storage = self.answers.storage
         self._use_directory(plan.acme)
         for key, entries in wanted.items():
             managed = self._managed.setdefault(key, ManagedCertificate(entries[0].names))
             managed.entries = tuple(entries)
             self._adopt_shown(managed, plan.acme)
         self._show_again()
+        if self.answers.storage is not storage and self._sweeping.running:
+            self._check_store()
 
     def _use_directory(self, plan: AcmePlan) -> None:
         former = None if self.directory is None else self.directory.plan

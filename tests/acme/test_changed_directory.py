@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twisted.logger import capturedLogs, formatEvent
+
 from smartproxy.errors import AcmeError
 from tests.acme.service_case import BEGAN, ServiceTestCase, entry
 
@@ -39,3 +41,18 @@ class DirectoryAndBackTests(ServiceTestCase):
         self.apply(entry("a.example"))
         self.advance(1)
         self.assertEqual(self.issuer.waiting, [("a.example",)])
+
+
+class OtherStoreTests(ServiceTestCase):
+    def test_store_of_a_reload_that_cannot_be_written_is_told_at_once(self) -> None:
+        """No order is due for weeks."""
+        self.start(entry("a.example"))
+        self.issuer.answer(self.issued("a.example", life=900.0))
+        self.path.write_text("a file in the place of the directory")
+        with capturedLogs() as logged:
+            self.apply(entry("a.example"))
+            self.apply(entry("a.example"), email="other@a.example")
+        self.assertEqual(
+            [formatEvent(event) for event in logged],
+            [f"certificates cannot be renewed: {self.path}: cannot be written: File exists"],
+        )
