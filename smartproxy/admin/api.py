@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from functools import partial
 from itertools import chain
 from math import isfinite
@@ -235,9 +236,9 @@ def _routes_in(body: bytes) -> list[dict[str, object]]:
 
     :raises ValueError: if it is not a list of objects.
     :raises RecursionError: if it is nested too deeply.
-    :raises ConfigurationError: if there is more beside the list.
+    :raises ConfigurationError: if there is more beside the list, or a key twice.
     """
-    given: object = json.loads(body)
+    given: object = json.loads(body, object_pairs_hook=_unique)
     whole = given if isinstance(given, dict) else {"routes": given}
     routes = whole.get("routes")
     if not isinstance(routes, list) or not all(isinstance(route, dict) for route in routes):
@@ -246,3 +247,15 @@ def _routes_in(body: bytes) -> list[dict[str, object]]:
     if others:
         raise ConfigurationError([f"{key}: unknown key; only the routes are replaced" for key in others])
     return routes
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON, as it is read of a file: Python would drop the first of two values of a key.
+
+    :raises ConfigurationError: if a key is there twice.
+    """
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        raise ConfigurationError([f'duplicate key "{key}"' for key in twice])
+    return made
