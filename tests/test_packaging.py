@@ -260,9 +260,10 @@ class ContainerStepsTests(PackagingCase):
             self.assertEqual(self.asked(code, server.server_address[1]), 0)
 
     def asked(self, code: str, port: int) -> int:
-        """The exit code of the health check, for an admin listener on ``port``."""
+        """The exit code of the health check, for an admin listener on ``port``, where Docker has set a proxy."""
         command = [sys.executable, "-c", code.replace(":8404/", f":{port}/")]
-        return subprocess.run(command, capture_output=True, check=False).returncode
+        environment = os.environ | {"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}
+        return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
 
 
 class _Healthy(http.server.BaseHTTPRequestHandler):
