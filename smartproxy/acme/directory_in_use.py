@@ -78,5 +78,5 @@ class DirectoryInUse:
         self.plan = plan
         self.registration = Registration(plan, storage, make_client, in_thread, clock)
         solver = _Solvers(answers, None if plan.dns is None else DnsSolver(plan.dns, reactor))
-        self.obtain = Obtain(plan, storage, self.registration, solver, in_thread)
+        self.obtain = Obtain(plan, storage, self.registration, solver, in_thread, wall)
         self.advice = RenewalAdvice(self.registration, wall, chance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from smartproxy.acme.schedule import renewal_time, retry_delay
+from smartproxy.acme.store_lock import OrderAttempts
 from smartproxy.model.certificate_status import ShownAcme
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from smartproxy.acme.ari import RenewalInfo
+    from smartproxy.acme.store_lock import FailedOrder
     from smartproxy.model.certificate_status import AcmeState
     from smartproxy.model.plan import AcmePlan, CertificatePlan
     from smartproxy.tls.certificate import Certificate
@@ -53,6 +55,7 @@ class ManagedCertificate:
         challenge. What has succeeded once is kept, so it is never reset.
     :ivar renewal_info: when its authority wants it to be renewed (RFC 9773); ``None`` where that is not known.
     :ivar renewal_info_due: when to ask again.
+    :ivar since: failures of other processes before delay no order: it was asked for then.
     :ivar shared: what another process has just ordered and this one is about to use; ``None`` without one.
     """
 
@@ -73,17 +76,19 @@ class ManagedCertificate:
         "renewal_info",
         "renewal_info_due",
         "shared",
+        "since",
         "waits_for_other",
     )
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], since: float = 0.0) -> None:
         self.names = tuple(names)
+        self.since = since
         self.entries: tuple[CertificatePlan, ...] = ()
         self.certificate: Certificate | None = None
         self.directory = ""
         self.due = NOW
         self.earliest = NOW
-        self.ordering: Deferred[Certificate | None] | None = None
+        self.ordering: Deferred[Certificate | FailedOrder | None] | None = None
         self.asked = True
         self.approved_by_callable = False
         self.failures = 0
@@ -154,12 +159,28 @@ class ManagedCertificate:
         self.waits_for_other = False
         self.due = now + retry_delay(self.failures, chance, retry_after)
 
+    def fail_as(self, failed: FailedOrder, chance: float) -> None:
+        """Another process has failed: wait as that does, and begin with the same challenge."""
+        self.failures = failed.failures - 1
+        self.failed_proofs = max(self.failed_proofs, failed.failed_proofs)
+        self.fail(failed.why, failed.at, chance, failed.retry_after)
+
+    def order_now(self, now: float) -> None:
+        """Make an order now, whatever has failed before."""
+        self.due, self.since = NOW, now
+
+    @property
+    def attempts(self) -> OrderAttempts:
+        """The orders of this process."""
+        return OrderAttempts(self.failures, self.failed_proofs, self.since)
+
     def clock_was_set_back(self, seconds: float) -> None:
         """Wait no longer than before the wall clock was set back by so many seconds."""
         if self.failures or self.waits_for_other or self.due == self.earliest:
             self.due = max(self.due - seconds, NOW)
         self.earliest = max(self.earliest - seconds, NOW)
         self.renewal_info_due = max(self.renewal_info_due - seconds, NOW)
+        self.since = max(self.since - seconds, NOW)
 
     def status(self) -> ShownAcme:
         """For the admin API."""

@@ -2,8 +2,10 @@
 
 ::
 
-    obtain = Obtain(plan, storage, registration, solver, in_thread)
+    obtain = Obtain(plan, storage, registration, solver, in_thread, wall)
     certificate = await obtain(names, is_good, replaces)     # None while another process orders it
+
+Where an order of any process on the store has just failed, none is made: there is one back-off for all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from twisted.logger import Logger
 
 from smartproxy.acme.storage import issued_plan
-from smartproxy.errors import AcmeStoreUnusable, InvalidCertificate
+from smartproxy.acme.store_lock import FailedOrder, OrderAttempts
+from smartproxy.errors import AcmeError, AcmeStoreUnusable, DirectoryUnavailable, InvalidCertificate
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.certificate_files import certificate_from_pem, key_pem
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from smartproxy.acme.interfaces import Solver
     from smartproxy.acme.registration import Registration
     from smartproxy.acme.storage import AcmeStorage
+    from smartproxy.acme.store_lock import StoreLock
     from smartproxy.flow.threads import Call
     from smartproxy.model.plan import AcmePlan, KeyKind
     from smartproxy.tls.certificate import PrivateKey
@@ -41,6 +45,7 @@ class Obtain:
 
     :param solver: answers challenges.
     :param in_thread: calls what waits for a disk, or takes long.
+    :param wall: seconds since the epoch.
     """
 
     def __init__(
@@ -50,25 +55,27 @@ class Obtain:
         registration: Registration,
         solver: Solver,
         in_thread: Call,
+        wall: Callable[[], float],
     ) -> None:
         self._plan = plan
         self._storage = storage
         self._registration = registration
         self._solver = solver
         self._in_thread = in_thread
+        self._wall = wall
 
     async def __call__(
         self,
         names: Sequence[str],
         is_good: Callable[[Certificate], bool],
         replaces: str | None,
-        failed_proofs: int = 0,
-    ) -> Certificate | None:
+        attempts: OrderAttempts = OrderAttempts(),  # noqa: B008 - immutable
+    ) -> Certificate | FailedOrder | None:
         """The certificate for ``names``: of the store if it ``is_good``, or else of a new order.
 
         :param replaces: what identifies the certificate that it replaces (RFC 9773, 5).
-        :param failed_proofs: how often control over the names could not be proven: each time another challenge is preferred.
-        :return: ``None`` while another process orders it.
+        :param attempts: the orders of this process. Each time that control could not be proven another challenge is preferred.
+        :return: ``None`` while another process orders it; the failed order of another one that this one has to wait after.
         :raises AcmeError: if the directory does not issue it.
         :raises AcmeStoreUnusable: if the store cannot be used; nothing is ordered then.
         """
@@ -80,9 +87,30 @@ class Obtain:
             stored = await self._in_thread(partial(self._stored, names))
             if stored is not None and is_good(stored):
                 return stored
-            return await self._order(names, replaces, failed_proofs)
+            failed = await self._in_thread(lock.failed_order)
+            if failed is not None and failed.delays(attempts, self._wall()):
+                return failed
+            return await self._order_and_record(lock, names, replaces, attempts)
         finally:
             lock.release()
+
+    async def _order_and_record(
+        self, lock: StoreLock, names: Sequence[str], replaces: str | None, attempts: OrderAttempts
+    ) -> Certificate:
+        """Order a certificate, and let other processes know if the directory refuses it."""
+        try:
+            certificate = await self._order(names, replaces, attempts.failed_proofs)
+        except DirectoryUnavailable:
+            raise  # it counts nothing, and may be reached from another machine
+        except AcmeError as refused:
+            proofs = attempts.failed_proofs + refused.is_of_proof
+            failed = FailedOrder(
+                self._wall(), refused.text, attempts.failures + 1, proofs, refused.retry_after
+            )
+            await self._in_thread(partial(lock.keep, failed))
+            raise
+        await self._in_thread(partial(lock.keep, None))
+        return certificate
 
     def _stored(self, names: Sequence[str]) -> Certificate | None:
         """The certificate in the store, if it can be used. In a thread."""

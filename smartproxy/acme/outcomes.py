@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from smartproxy.acme.events import CertificateEventKind
     from smartproxy.acme.managed import ManagedCertificate
     from smartproxy.acme.shown import IssuedShown
+    from smartproxy.acme.store_lock import FailedOrder
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.plan import AcmePlan
     from smartproxy.tls.certificate import Certificate
@@ -78,6 +79,12 @@ class Outcomes:
         managed.asked = False
         self._settle(managed)
         self._announce(CertificateEvent("failed", managed.names, why))
+
+    def failed_elsewhere(self, managed: ManagedCertificate, failed: FailedOrder) -> None:
+        """Wait as the process on the store whose order has failed. That has counted and logged it."""
+        managed.fail_as(failed, self._chance())
+        managed.asked = False
+        self._settle(managed)
 
     def _settle(self, managed: ManagedCertificate) -> None:
         for callback in self.on_settled:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.acme.client import AcmeClient
-    from smartproxy.acme.storage import AcmeStorage, StoreLock
+    from smartproxy.acme.storage import AcmeStorage
+    from smartproxy.acme.store_lock import StoreLock
     from smartproxy.flow.threads import Call
     from smartproxy.model.plan import AcmePlan
 

@@ -33,6 +33,7 @@ from smartproxy.acme.managed import ManagedCertificate, key_of
 from smartproxy.acme.outcomes import Outcomes
 from smartproxy.acme.shown import IssuedShown, automatic_entries
 from smartproxy.acme.storage import AcmeStorage
+from smartproxy.acme.store_lock import FailedOrder
 from smartproxy.acme.stored import stored_certificate
 from smartproxy.errors import (
     AcmeError,
@@ -140,7 +141,7 @@ class AcmeService:
         storage = self.answers.storage
         self._use_directory(plan.acme)
         for key, entries in wanted.items():
-            managed = self._managed.setdefault(key, ManagedCertificate(entries[0].names))
+            managed = self._managed.setdefault(key, ManagedCertificate(entries[0].names, self._wall()))
             managed.entries = tuple(entries)
             self._adopt_shown(managed, plan.acme)
         self._show_again()
@@ -164,7 +165,7 @@ class AcmeService:
             if managed.certificate is not None and is_from_here and not goes_on:
                 managed.adopt(managed.certificate, plan, self._chance())
             else:
-                managed.due = 0.0  # what another directory has issued is shown until then
+                managed.order_now(self._wall())  # what another directory has issued is shown until then
 
     def _adopt_shown(self, managed: ManagedCertificate, plan: AcmePlan) -> None:
         """Take over what was found in the store when the configuration was prepared."""
@@ -254,7 +255,8 @@ class AcmeService:
         wanted = name.lower().removesuffix(".")
         several = [managed for managed in self._managed.values() if wanted in managed.names]
         for managed in several:
-            managed.due, managed.asked = 0.0, True
+            managed.order_now(self._wall())
+            managed.asked = True
         if several:
             for managed in several[:MAX_ORDERS] if self._sweeping.running else ():
                 self.begin(managed)  # the others are begun by sweeps
@@ -298,7 +300,9 @@ class AcmeService:
         self._under_way.add(ended)
         ended.addBoth(lambda _: self._under_way.discard(ended))
 
-    async def _obtain(self, managed: ManagedCertificate, directory: DirectoryInUse) -> Certificate | None:
+    async def _obtain(
+        self, managed: ManagedCertificate, directory: DirectoryInUse
+    ) -> Certificate | FailedOrder | None:
         if not await self._is_still_wanted(managed, directory.plan):
             raise NotApproved(f"{managed.name}: a renewal is not approved (acme.onDemand.ask)")
         replaced = managed.certificate
@@ -306,12 +310,12 @@ class AcmeService:
             managed.names,
             partial(self._is_good, managed, directory.plan),
             None if replaced is None else ari.certificate_id(replaced.leaf),
-            managed.failed_proofs,
+            managed.attempts,
         )
 
     def _ended(
         self,
-        result: Certificate | Failure | None,
+        result: Certificate | FailedOrder | Failure | None,
         managed: ManagedCertificate,
         ordering: Deferred[Any],
         plan: AcmePlan,
@@ -366,8 +370,11 @@ class AcmeService:
         return managed.shared is not None
 
     def _obtained(
-        self, managed: ManagedCertificate, certificate: Certificate | None, plan: AcmePlan
+        self, managed: ManagedCertificate, certificate: Certificate | FailedOrder | None, plan: AcmePlan
     ) -> Deferred[None] | None:
+        if isinstance(certificate, FailedOrder):
+            self._outcomes.failed_elsewhere(managed, certificate)
+            return None
         if certificate is None:
             managed.waits_for_other = True
             managed.due = self._wall() + OTHER_INTERVAL

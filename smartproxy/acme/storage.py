@@ -16,7 +16,7 @@
         DIRECTORY/                              what one directory has issued: staging is kept apart from production
             account.json, account.key
             certificates/a.example.pem          chain and key in one file, as haproxy and nginx read it
-            locks/
+            locks/                              with the last failed order of each certificate
 
 Every file has mode 0600 and is replaced by ``rename``, so that a reader never sees half of one. A lock is one of the
 kernel (``flock``), so that it ends with the process that holds it. Everything but :meth:`AcmeStorage.challenge` is called in a thread.
@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
 
+from smartproxy.acme.store_lock import StoreLock
 from smartproxy.errors import AcmeStoreUnusable, InvalidCertificate
 from smartproxy.model.plan import CertificatePlan
 from smartproxy.tls.certificate import Certificate, names_of
@@ -45,7 +46,6 @@ from smartproxy.tls.certificate_files import certificate_from_pem
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
-    from io import BufferedRandom
 
     from smartproxy.model.plan import ChallengeType
 
@@ -81,21 +81,6 @@ class StoredAccount(NamedTuple):
     def __repr__(self) -> str:
         """Without the key."""
         return f"<account {self.url}>"
-
-
-class StoreLock:
-    """A lock of the store that this process holds. It is released at the latest when nothing refers to it any more."""
-
-    def __init__(self, file: BufferedRandom) -> None:
-        self._file = file
-
-    def release(self) -> None:
-        """Let another process have it."""
-        self._file.close()
-
-    def __del__(self) -> None:
-        """An order may be cancelled while the lock is on its way from a thread."""
-        self._file.close()
 
 
 class AcmeStorage:

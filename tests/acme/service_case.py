@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smartproxy.acme.events import CertificateEvent
+    from smartproxy.acme.store_lock import FailedOrder, OrderAttempts
 
 CA = Authority()
 URL = "https://acme.example/dir"
@@ -41,18 +42,18 @@ class Issuer:
 
     def __init__(self, plan: AcmePlan) -> None:
         self.plan = plan
-        self.orders: list[tuple[tuple[str, ...], Deferred[Certificate | None]]] = []
+        self.orders: list[tuple[tuple[str, ...], Deferred[Any]]] = []
         self.asked = 0
         self.cancelled = 0
         self.cancels = True
         self.good: list[Any] = []
-        self.failed_proofs: list[int] = []
+        self.attempts: list[OrderAttempts] = []
         self.advice = self
 
     def obtain(
-        self, names: Sequence[str], is_good: Any, _replaces: str | None, failed_proofs: int
+        self, names: Sequence[str], is_good: Any, _replaces: str | None, attempts: OrderAttempts
     ) -> Deferred[Certificate | None]:
-        self.failed_proofs.append(failed_proofs)
+        self.attempts.append(attempts)
         order: Deferred[Certificate | None] = Deferred(self._cancel)
         self.orders.append((tuple(names), order))
         self.good.append(is_good)
@@ -70,10 +71,15 @@ class Issuer:
         """No question about renewals waits."""
 
     @property
+    def failed_proofs(self) -> list[int]:
+        """Of each order, how many proofs had failed before."""
+        return [attempts.failed_proofs for attempts in self.attempts]
+
+    @property
     def waiting(self) -> list[tuple[str, ...]]:
         return [names for names, order in self.orders if not order.called]
 
-    def answer(self, answer: Certificate | BaseException | None) -> None:
+    def answer(self, answer: Certificate | FailedOrder | BaseException | None) -> None:
         """Answer the oldest order that waits."""
         order = next(order for _, order in self.orders if not order.called)
         if isinstance(answer, BaseException):

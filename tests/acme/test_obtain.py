@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.acme.obtain import Obtain
 from smartproxy.acme.storage import AcmeStorage
-from smartproxy.errors import AcmeError, AcmeStoreUnusable, InvalidCertificate
+from smartproxy.acme.store_lock import FailedOrder, OrderAttempts
+from smartproxy.errors import AcmeError, AcmeStoreUnusable, DirectoryUnavailable, InvalidCertificate
 from smartproxy.flow.threads import call_here
 from smartproxy.model.plan import AcmePlan, ChallengeType
 from smartproxy.tls.certificate import Certificate, general_name
@@ -64,10 +65,11 @@ def is_not_good(_stored: Certificate) -> bool:
     return False
 
 
-class ObtainTests(SynchronousTestCase):
+class ObtainTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
         self.client = Client()
+        self.now = 1000.0
         self.obtain = self.of_process()
 
     def of_process(self, **terms: Any) -> Obtain:
@@ -75,11 +77,18 @@ class ObtainTests(SynchronousTestCase):
         plan = AcmePlan(URL, str(self.path), **terms)
         client: Any = self.client
         solver: Any = None
-        return Obtain(plan, AcmeStorage(str(self.path), URL), client, solver, call_here)
+        return Obtain(plan, AcmeStorage(str(self.path), URL), client, solver, call_here, self.wall)
 
-    def begun(self, obtain: Obtain, good: Any = is_good, replaces: str | None = None) -> Deferred[Any]:
-        return Deferred.fromCoroutine(obtain(NAMES, good, replaces))
+    def wall(self) -> float:
+        return self.now
 
+    def begun(
+        self, obtain: Obtain, good: Any = is_good, replaces: str | None = None, **more: Any
+    ) -> Deferred[Any]:
+        return Deferred.fromCoroutine(obtain(NAMES, good, replaces, **more))
+
+
+class ObtainTests(ObtainTestCase):
     def test_order_is_made_and_kept(self) -> None:
         certificate = self.successResultOf(self.begun(self.obtain))
         self.assertEqual(certificate.names, NAMES)
@@ -99,7 +108,8 @@ class ObtainTests(SynchronousTestCase):
         ways = ChallengeType.HTTP_01, ChallengeType.TLS_ALPN_01, ChallengeType.DNS_01
         obtain = self.of_process(challenges=ways)
         for failed in range(5):
-            self.successResultOf(Deferred.fromCoroutine(obtain(NAMES, is_not_good, None, failed)))
+            attempts = OrderAttempts(failed_proofs=failed)
+            self.successResultOf(Deferred.fromCoroutine(obtain(NAMES, is_not_good, None, attempts)))
         self.assertEqual([asked[1][0] for asked in self.client.orders], [*ways, *ways[:2]])
         self.assertEqual({frozenset(asked[1]) for asked in self.client.orders}, {frozenset(ways)})
 
@@ -127,6 +137,7 @@ class ObtainTests(SynchronousTestCase):
         self.client.fails = AcmeError("refused")
         self.failureResultOf(self.begun(self.obtain), AcmeError)
         self.client.fails, self.client.waits = None, Deferred()
+        self.now += 5
         under_way = self.begun(self.obtain)
         under_way.cancel()
         self.failureResultOf(under_way)
@@ -165,3 +176,62 @@ class ObtainTests(SynchronousTestCase):
 
         self.client.order = order  # type: ignore[method-assign]
         self.failureResultOf(self.begun(self.obtain), InvalidCertificate)
+
+
+class FailureTests(ObtainTestCase):
+    """Of several processes on a store, as the workers of a proxy are, one makes an order that fails."""
+
+    def fail(self, failed: AcmeError, attempts: OrderAttempts = OrderAttempts()) -> None:  # noqa: B008 - immutable
+        self.client.fails = failed
+        self.failureResultOf(self.begun(self.obtain, attempts=attempts), AcmeError)
+        self.client.fails = None
+
+    def other(self, since: float = 0.0) -> Any:
+        """What comes of it in another process."""
+        return self.successResultOf(self.begun(self.of_process(), attempts=OrderAttempts(since=since)))
+
+    def test_others_order_nothing_until_the_next_try(self) -> None:
+        """Authorities limit failed proofs: sixteen workers would use up in a minute what one does in an hour."""
+        self.fail(AcmeError("no record", "unauthorized"), OrderAttempts(1, 1))
+        self.now += 5
+        self.assertEqual(self.other(), FailedOrder(1000.0, "no record", 2, 2, None))
+        self.assertEqual(len(self.client.orders), 1)
+        self.now += 5
+        self.assertIsInstance(self.other(), Certificate)
+
+    def test_what_the_directory_asks_for_holds_for_all(self) -> None:
+        self.fail(AcmeError("too many", "rateLimited", retry_after=600.0))
+        self.now += 599
+        self.assertEqual(self.other(), FailedOrder(1000.0, "too many", 1, 0, 600.0))
+        self.now += 1
+        self.assertIsInstance(self.other(), Certificate)
+
+    def test_order_that_was_asked_for_since_is_made(self) -> None:
+        self.fail(AcmeError("no record"))
+        self.now += 1
+        self.assertIsInstance(self.other(since=1000.5), Certificate)
+
+    def test_failure_before_the_clock_was_set_back_is_ignored(self) -> None:
+        self.fail(AcmeError("no record"))
+        self.now -= 1
+        self.assertIsInstance(self.other(), Certificate)
+
+    def test_directory_that_one_cannot_reach_is_asked_by_others(self) -> None:
+        """They may be on other machines, and it counts nothing."""
+        self.fail(DirectoryUnavailable("timeout"))
+        self.assertIsInstance(self.other(), Certificate)
+
+    def test_success_ends_it(self) -> None:
+        self.fail(AcmeError("no record"))
+        self.now += 1
+        self.assertIsInstance(self.other(since=1000.5), Certificate)
+        self.assertEqual([file.read_bytes() for file in self.path.glob("*/locks/*.lock")], [b""])
+
+    def test_damaged_record_is_ignored(self) -> None:
+        for content in (b"{", b"null", b'["x", "", 1, 1, null]', b"[1]", b"[1, 1, 1e999, 1, 1]", b"\xff"):
+            self.fail(AcmeError("no record"))
+            (lock,) = self.path.glob("*/locks/*.lock")
+            lock.write_bytes(content)
+            self.assertIsInstance(self.other(), Certificate, content)
+            for file in self.path.glob("*/certificates/*"):
+                file.unlink()
