@@ -55,6 +55,7 @@ class OnDemandOrders:
     :param approve: whether the operator's program approves a name.
     :param clock: monotonic seconds.
     :param in_thread: calls what waits for a disk.
+    :param processes: how many have the same certificates: each may make its share of the orders in an hour, but one at least.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class OnDemandOrders:
         approve: Callable[[AcmePlan, str], Awaitable[bool]],
         clock: Callable[[], float],
         in_thread: Call,
+        processes: int = 1,
     ) -> None:
         self._acme = acme
+        self._processes = processes
         self._approve = approve
         self._clock = clock
         self._in_thread = in_thread
@@ -174,13 +177,13 @@ class OnDemandOrders:
         if managed is not None and managed.certificate is None:
             if self._spent(plan):
                 left = self._ordered_at[0] + _HOUR - self._clock()
-                raise AcmeError(_limit_text(plan), retry_after=left)
+                raise AcmeError(self._limit_text(plan), retry_after=left)
             self._ordered_at.append(self._clock())
         return True
 
     def _require_budget(self, plan: AcmePlan, name: str) -> None:
         if self._spent(plan):
-            raise _refusal(name, _limit_text(plan))
+            raise _refusal(name, self._limit_text(plan))
         if sum(1 for _ in self._acme.on_demand()) >= MOST_KNOWN:
             raise _refusal(name, f"there are {MOST_KNOWN} certificates on demand")
         self._ordered_at.append(self._clock())
@@ -190,7 +193,15 @@ class OnDemandOrders:
         now = self._clock()
         while self._ordered_at and self._ordered_at[0] <= now - _HOUR:
             self._ordered_at.popleft()
-        return len(self._ordered_at) >= _limit_of(plan)
+        return len(self._ordered_at) >= self._limit_of(plan)
+
+    def _limit_of(self, plan: AcmePlan) -> int:
+        limit = plan.on_demand.max_per_hour if plan.on_demand is not None else MOST_PER_HOUR
+        return max(limit // self._processes, 1)
+
+    def _limit_text(self, plan: AcmePlan) -> str:
+        share = f", of which each of {self._processes} workers has its share" if self._processes > 1 else ""
+        return f"{self._limit_of(plan)} certificates were ordered within an hour (acme.onDemand.maxPerHour{share})"
 
     # -- answers to clients that wait ------------------------------------------------------------------
 
@@ -231,11 +242,3 @@ class OnDemandOrders:
 
 def _refusal(name: str, why: str) -> HandshakeRefused:
     return HandshakeRefused(f"no certificate for {name}: {why}", Alert.UNRECOGNIZED_NAME)
-
-
-def _limit_of(plan: AcmePlan) -> int:
-    return plan.on_demand.max_per_hour if plan.on_demand is not None else MOST_PER_HOUR
-
-
-def _limit_text(plan: AcmePlan) -> str:
-    return f"{_limit_of(plan)} certificates were ordered within an hour (acme.onDemand.maxPerHour)"

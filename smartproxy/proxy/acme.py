@@ -45,7 +45,7 @@ def acme_service(
     return AcmeService(store, counters, clock, random.random, time.time, in_thread, make_directory)
 
 
-def on_demand_of(acme: AcmeService, reactor: Any, clock: IReactorTime) -> OnDemandOrders:
-    """What orders certificates for names that clients ask for."""
+def on_demand_of(acme: AcmeService, reactor: Any, clock: IReactorTime, processes: int) -> OnDemandOrders:
+    """What orders certificates for names that clients ask for, in each of so many processes."""
     in_thread = thread_for("acme-on-demand", reactor, _THREADS)
-    return OnDemandOrders(acme, Approve(reactor), clock.seconds, in_thread)
+    return OnDemandOrders(acme, Approve(reactor), clock.seconds, in_thread, processes)

@@ -57,8 +57,8 @@ class TlsState:
     :param reactor: for OCSP requests and notifications of changed files.
     :param clock: monotonic time for sweeps and retries.
     :param material: certificates and contexts, which another process may have made before.
-    :param is_one_of_several: whether the limit on handshakes is for all of ``plan.workers`` processes together, and another
-        process watches files.
+    :param is_one_of_several: whether the limits on handshakes and on orders on demand are for all of ``plan.workers``
+        processes together, and another process watches files.
     :param is_reporting: whether this process logs and counts changes of certificates, and asks OCSP responders first.
     :ivar handshakes: limits the handshakes under way.
     :ivar targets: contexts and sessions for connections to targets.
@@ -108,7 +108,8 @@ class TlsState:
         self.acme = acme_service(self._store, reactor, clock, counters)
         self.automatic = AutomaticCertificates(self.acme)
         self._store.issued = self.acme.issued
-        material.cache.on_demand = on_demand_of(self.acme, reactor, clock)
+        processes = plan.workers if is_one_of_several else 1
+        material.cache.on_demand = on_demand_of(self.acme, reactor, clock, processes)
         counters.certificate_expiry = self._expiry
 
     def follow(self, compile_again: Callable[[], Awaitable[None]]) -> None:

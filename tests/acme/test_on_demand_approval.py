@@ -6,8 +6,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from smartproxy.acme.on_demand import OnDemandOrders
 from smartproxy.acme.storage import AcmeStorage
 from smartproxy.errors import AcmeError
+from smartproxy.flow.threads import call_here
 from smartproxy.model.plan import AcmePlan, OnDemandPlan, ProxyPlan
 from tests.acme.service_case import URL, entry
 from tests.acme.test_on_demand import OnDemandTestCase
@@ -128,3 +130,21 @@ class ApproverTests(OnDemandTestCase):
         self.client("a.example")
         self.advance(41)
         self.assertEqual(self.asked, ["a.example"])
+
+
+class WorkersTests(OnDemandTestCase):
+    def test_each_worker_has_its_share_of_the_orders_in_an_hour(self) -> None:
+        """Together they must not order more for strangers than ``maxPerHour`` allows."""
+        for processes, share in ((2, 2), (8, 1)):
+            self.on_demand = OnDemandOrders(
+                self.acme, self._approve, self.clock.seconds, call_here, processes
+            )
+            self.begin(most=5)
+            before = len(self.issuer.orders)
+            refused = [self.client(f"{number}.{processes}.example") for number in range(share + 1)][share]
+            self.assertEqual(len(self.issuer.orders) - before, share)
+            self.assertIn(
+                f"{share} certificates were ordered within an hour (acme.onDemand.maxPerHour, of which each of "
+                f"{processes} workers has its share)",
+                self.refused(refused),
+            )

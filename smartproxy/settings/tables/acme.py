@@ -183,7 +183,8 @@ class OnDemand(Table):
     """What approves a name before it is ordered: a URL, which is asked with `?domain=NAME` and approves with a status of 200 to
     299, or a callable that is given the name and returns a true value, or an awaitable of one."""
     max_per_hour: Positive = 20
-    """Orders of new names in any hour. Retries count, renewals do not."""
+    """Orders of new names in any hour. Retries count, renewals do not. Each of several `workers` has its share, but one at
+    least."""
 
 
 class Acme(Table):
