@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
@@ -56,9 +57,30 @@ class UnixPortTests(TestCase):
     def test_socket_of_a_dead_process_is_replaced(self):
         with socket.socket(socket.AF_UNIX) as former:
             former.bind(str(self.path))
-        Path(f"{self.path}.lock").symlink_to(str(2**22 + 1))  # above the highest process id (proc(5))
+        Path(f"{self.path}.lock").touch()
         self.opened()
-        self.assertEqual(Path(f"{self.path}.lock").readlink(), Path(str(os.getpid())))
+
+    def test_process_id_of_the_dead_process_may_be_in_use_again(self):
+        """In a container it is always 1: after a kill, a lock that names the process would never be free again."""
+        with socket.socket(socket.AF_UNIX) as former:
+            former.bind(str(self.path))
+        Path(f"{self.path}.lock").symlink_to(str(os.getpid()))  # as Twisted has it
+        self.opened()
+
+    async def test_lock_that_is_removed_by_its_holder_is_had(self):
+        """The former proxy may end while the next one begins."""
+        port, lock = self.opened(), fcntl.flock
+
+        def flock(descriptor, how):
+            self.patch(fcntl, "flock", lock)
+            port.connectionLost(None)
+            lock(descriptor, how)
+
+        self.patch(fcntl, "flock", flock)
+        again = self.opened()
+        self.assertRaises(CannotListenError, self.opened)
+        await maybeDeferred(again.stopListening)
+        self.assertEqual(self.files(), [])
 
     def test_socket_of_a_live_process_is_not_taken(self):
         self.opened()
