@@ -76,6 +76,23 @@ class AcmeAccount:
         self.url = location_of(answer, what)
         return self.url
 
+    async def find(self) -> bool:
+        """Find the account that has the key, and use it. Returns whether there is one; none is created.
+
+        :raises AcmeError: if the directory does not say.
+        """
+        what = f"account at {one_line(self.server.url)}"
+        directory = await self.server.directory()
+        try:
+            asked = self._sign({"onlyReturnExisting": True}, None)
+            answer = await self.server.post(directory.new_account, asked, what)
+        except AcmeError as refused:
+            if refused.kind != "accountDoesNotExist":
+                raise
+            return False
+        self.url = location_of(answer, what)
+        return True
+
     async def update_contact(self) -> None:
         """Tell the directory :attr:`email`.
 

@@ -96,6 +96,13 @@ class AcmeClient:
         self.use(email, external)
         return await self._account.register()
 
+    async def find(self) -> bool:
+        """Find the account that has the key, and use it. Returns whether there is one; none is created.
+
+        :raises AcmeError: if the directory does not say.
+        """
+        return await self._account.find()
+
     async def update_contact(self, email: str | None) -> None:
         """Set the address for messages of the authority; ``None`` removes it.
 

@@ -11,6 +11,7 @@ Two processes on one store have one account: the second one waits for the lock, 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import DeferredLock
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 
 from smartproxy.acme.jose import AccountKey
 from smartproxy.acme.storage import StoredAccount
+from smartproxy.errors import AcmeError, DirectoryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +70,7 @@ class Registration:
         :raises AcmeStoreUnusable: if its key cannot be kept.
         """
         async with self._lock:
-            if self._ready is None or await self._has_other_key():
+            if self._ready is None or await self._may_have_other_key():
                 lock = await self._locked()
                 try:
                     self._ready = await self._registered()
@@ -79,7 +81,8 @@ class Registration:
     async def roll_key(self) -> None:
         """Sign with a new key from now on (RFC 8555, 7.3.5).
 
-        :raises AcmeError: if the directory does not accept it; the old one stays.
+        :raises AcmeError: if the directory does not accept it; the old one stays. Where its answer was lost, it is asked before
+            the next request which of the two it has.
         """
         client = await self.client()
         async with self._lock:
@@ -87,23 +90,49 @@ class Registration:
             try:
                 new = AccountKey.generate()
                 await self._in_thread(lambda: self._storage.keep_next_key(new.pem))
-                await client.roll_key(new)
+                try:
+                    await client.roll_key(new)
+                except DirectoryUnavailable:
+                    raise
+                except AcmeError:
+                    await self._in_thread(self._storage.forget_next_key)
+                    raise
                 await self._save(new, client.account_url or "")
+                await self._in_thread(self._storage.forget_next_key)
             finally:
                 lock.release()
         log.info("ACME account {url} has a new key", url=client.account_url)
 
-    async def _has_other_key(self) -> bool:
-        """Whether another process has given the account a new key since it was read or written here."""
+    async def _may_have_other_key(self) -> bool:
+        """Whether another process has given the account a new key, or it is not known whether the last one is in use."""
         stored = await self._in_thread(self._storage.account)
-        return stored is not None and stored.key != self._stored_key
+        is_other = stored is not None and stored.key != self._stored_key
+        return is_other or await self._in_thread(self._storage.next_key) is not None
 
     async def _locked(self) -> StoreLock:
         while (lock := await self._in_thread(self._storage.lock_account)) is None:
             await deferLater(self._clock, _LOCK_INTERVAL)
         return lock
 
+    async def _settle_next_key(self) -> None:
+        """Find out whether a new key has become the account's: its process was killed, or the directory's answer was lost.
+
+        :raises AcmeError: if the directory does not say.
+        """
+        pem = await self._in_thread(self._storage.next_key)
+        if pem is None:
+            return
+        with suppress(ValueError):  # damaged: it cannot be used in any case
+            client = self._make_client(AccountKey.from_pem(pem))
+            if await client.find():
+                former = await self._in_thread(self._storage.account)
+                email = None if former is None else former.email
+                account = StoredAccount(pem, client.account_url or "", email)
+                await self._in_thread(lambda: self._storage.save_account(account))
+        await self._in_thread(self._storage.forget_next_key)
+
     async def _registered(self) -> AcmeClient:
+        await self._settle_next_key()
         stored = await self._in_thread(self._storage.account)
         key = None if stored is None else await self._usable_key(stored)
         if stored is None or key is None:

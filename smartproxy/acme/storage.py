@@ -228,6 +228,18 @@ class AcmeStorage:
         """
         self._write(self._own / "account.key.next", pem)
 
+    def next_key(self) -> bytes | None:
+        """That key, if it is not known whether it has become the account's."""
+        try:
+            return (self._own / "account.key.next").read_bytes()
+        except OSError:
+            return None
+
+    def forget_next_key(self) -> None:
+        """It is known."""
+        with suppress(OSError):
+            (self._own / "account.key.next").unlink()
+
     # -- locks ---------------------------------------------------------------------------------------
 
     def lock(self, names: Sequence[str]) -> StoreLock | None:
