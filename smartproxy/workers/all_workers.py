@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -243,12 +243,28 @@ class AllWorkers:
     # -- certificates --------------------------------------------------------------------------------
 
     def certificates(self) -> Deferred[Sequence[ShownCertificate]]:
-        """The certificates of the first worker: all have the same."""
-        return Deferred.fromCoroutine(self._first("certificates"))
+        """The certificates of the first worker: all have the same, but for those that are ordered on demand."""
+        acme = self._plan().acme
+        if acme is None or acme.on_demand is None:
+            return Deferred.fromCoroutine(self._first("certificates"))
+        return Deferred.fromCoroutine(self._with_those_on_demand())
+
+    async def _with_those_on_demand(self) -> Sequence[ShownCertificate]:
+        """Those of the first worker, and what only others have: each knows the names that its clients have asked for."""
+        (first, *others), _ = self._divided(await self._all("certificates"))
+        shown = {_names_on_demand(one): one for each in reversed(others) for one in each}
+        shown.pop(None, None)
+        for one in first:
+            shown.pop(_names_on_demand(one), None)
+        return [*first, *shown.values()]
 
     def renew_certificate(self, name: str) -> Deferred[Sequence[str]]:
-        """Have the first worker order the automatic certificate with this name."""
-        return Deferred.fromCoroutine(self._first("renew_certificate", name=name))
+        """Have all workers order the automatic certificates with this name: one of them does, the others use its result."""
+        return Deferred.fromCoroutine(self._renew_certificate(name))
+
+    async def _renew_certificate(self, name: str) -> Sequence[str]:
+        each = await self._all("renew_certificate", name=name)
+        return tuple(dict.fromkeys(chain.from_iterable(each.values())))
 
     # -- asking --------------------------------------------------------------------------------------
 
@@ -303,6 +319,11 @@ class AllWorkers:
         finally:
             # By identity: another set that is empty as well is equal.
             self._retired_since = [each for each in self._retired_since if each is not retired]
+
+
+def _names_on_demand(shown: ShownCertificate) -> tuple[str, ...] | None:
+    """The names of a certificate that was ordered on demand; ``None`` of another one."""
+    return tuple(shown.names) if shown.acme is not None and shown.acme.on_demand else None
 
 
 def _no_worker() -> NoWorker:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.admin.control import IProxyControl
-from smartproxy.errors import NoWorker, UnknownCertificate, UnknownTarget
+from smartproxy.errors import NoWorker, UnknownTarget
 from smartproxy.workers.all_workers import AllWorkers
 from smartproxy.workers.supervisor import Supervisor
 from tests.sessions.memory_proxy import route
@@ -232,13 +232,6 @@ class DrainingTests(AllWorkersCase):
         self.two.service.update_routes([route(hosts="10.0.0.2")])
         self.failureResultOf(self.all.set_target("web", TARGET, {"state": "up"}), UnknownTarget)
         self.failureResultOf(self.all.set_target("web", "none", {"state": "up"}), UnknownTarget)
-
-
-class CertificateTests(AllWorkersCase):
-    def test_one_worker_is_asked(self):
-        self.assertEqual(self.successResultOf(self.all.certificates()), [])
-        self.failureResultOf(self.all.renew_certificate("a.test"), UnknownCertificate)
-        self.assertEqual((self.asked("certificates"), self.asked("renew_certificate")), ([[1]], [[1]]))
 
 
 class NoWorkerTests(SynchronousTestCase):
