@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.parse
+from contextlib import suppress
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -317,6 +318,23 @@ class LifeTests(AcmeCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertIn("a.example: renewed, valid until ", done.stdout)
         self.assertNotEqual(self.issued(proxy, "a.example"), first)
+
+    def test_renewal_on_request_is_used_by_every_worker(self):
+        """With one order. The former key may be stolen."""
+        pebble = Pebble(self)
+        proxy = self.proxy(*self.routes(pebble, "a.example"), acme=self.acme(pebble), workers=3)
+
+        def used(wanted):
+            with suppress(ssl.SSLError):  # of a worker that has none yet
+                found = (self.seen(pebble.tls_port, "a.example", pebble.root) for _ in range(20))
+                return {one.fingerprint(hashes.SHA256()).hex() for one in found} == {wanted}
+
+        first = self.issued(proxy, "a.example")
+        until(lambda: used(first), "the first one in every worker")
+        proxy.ask("/api/v1/certificates/a.example/renew", "POST")
+        second = self.issued(proxy, "a.example", but=first)
+        until(lambda: used(second), "the second one in every worker")
+        self.assertEqual(self.orders(pebble), 2)
 
     def smartproxy(self, *words):
         command = "import sys; from smartproxy.cli import main; sys.exit(main())"
