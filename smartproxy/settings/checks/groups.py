@@ -166,10 +166,24 @@ def _keys_of_type(check: HealthCheck, levels: list[HealthCheck], path: KeyPath) 
     for name, types in _CHECK_KEYS.items():
         if name in check.model_fields_set and kind not in types:
             yield Problem((*path, file_key(name)), f'has no meaning for type "{kind}"')
-    if check.type == "script" and not inherited("steps", *levels):
+    written = check.model_fields_set
+    if kind == "script" and written & {"type", "steps"} and not inherited("steps", *levels):
         yield Problem((*path, "steps"), 'is required for type "script"')
-    if check.expect_body is not None and inherited("method", *levels) == "HEAD":
-        yield Problem((*path, "expectBody"), f"is in no answer to HEAD {got(check.expect_body)}")
+    if kind == "tls" and "tls" in written and check.tls is False:
+        yield Problem((*path, "tls"), f'must be true or a mapping for type "tls" {got(check.tls)}')
+    if kind == "http":
+        yield from _body_of_head(check, levels, path)
+
+
+def _body_of_head(check: HealthCheck, levels: list[HealthCheck], path: KeyPath) -> Iterator[Problem]:
+    """An answer to HEAD has no body that could be compared (RFC 9110, section 9.3.2)."""
+    body = inherited("expect_body", *levels)
+    if body is None or inherited("method", *levels) != "HEAD":
+        return
+    if "expect_body" in check.model_fields_set:
+        yield Problem((*path, "expectBody"), f"is in no answer to HEAD {got(body)}")
+    elif "method" in check.model_fields_set:
+        yield Problem((*path, "method"), f"is HEAD, whose answers have no body for expectBody {got(body)}")
 
 
 def _step(step: CheckStep, path: KeyPath) -> Iterator[Problem]:

@@ -179,7 +179,7 @@ class GroupPlans:
         kind = CheckKind.PROGRAM if callable(written) else CheckKind(written)
         if any("tls" in level.model_fields_set for level in levels):
             tls = origination(inherited("tls", *levels), references.tls)
-        elif kind is CheckKind.TLS and tls is None:
+        if kind is CheckKind.TLS and tls is None:
             tls = OriginationPlan(
                 verify=False
             )  # passthrough: whether a handshake succeeds is all that is asked

@@ -128,7 +128,7 @@ class HealthCheck(Table):
         default=None, json_schema_extra={"x-default": "host and port that are asked"}
     )
     """For `http`: the Host to ask for."""
-    expect_status: Annotated[list[StatusRange], OneOrList()] = Field(default=["200-399"])
+    expect_status: Annotated[list[StatusRange], Field(min_length=1), OneOrList()] = Field(default=["200-399"])
     """For `http`: statuses that pass, as numbers or ranges like `"200-299"`."""
     expect_body: NonEmptyString | None = None
     """For `http`: text that the body must contain, in its first 64 KiB."""
