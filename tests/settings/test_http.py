@@ -95,6 +95,23 @@ class ErrorPageSettingsTests(SynchronousTestCase):
             ["text/plain; charset=utf-8", "text/html; charset=utf-8"],
         )
 
+    def test_a_route_that_answers_requests_itself_may_have_pages(self):
+        """A site has its own page for what it does not have, and any route refuses requests."""
+        text = "routes: [{{name: a, match: {{ports: 80}}, action: {{errorPages: {{404: {}}}, {}}}}}]"
+        page = self.folder / "a.html"
+        page.write_text("A")
+        for action in (
+            f"type: static, root: {self.folder}",
+            "type: redirect, to: /b",
+            "type: respond, response: {status: 200}",
+        ):
+            made = Settings.parse(text.format(page, action), "yaml").compile().routes[0].http
+            self.assertEqual(made.error_pages[404].content, b"A")
+        for action, type_ in (("type: block", "block"), ("type: respond, response: {body: a}", "respond")):
+            with self.assertRaises(ConfigurationError) as caught:
+                Settings.parse(text.format(page, action), "yaml")
+            self.assertIn(f'errorPages: has no meaning for type "{type_}"', str(caught.exception))
+
     def test_a_page_that_was_valid_once_is_kept(self):
         """A program compiles its settings when it starts: a file that is lost meanwhile must not stop it."""
         (self.folder / "a.html").write_text("A")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.route import Action, Route
 
 #: Keys of an action that have a meaning for answers of the proxy itself.
-_LOCAL_KEYS = frozenset({"http", "headers"})
+_LOCAL_KEYS = frozenset({"error_pages", "http", "headers"})
 
 
 def problems(route: Route, path: KeyPath, references: References) -> Iterator[Problem]:

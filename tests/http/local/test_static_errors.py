@@ -11,17 +11,22 @@ RANGE = "Range: bytes=99-\r\n"
 
 
 class ErrorPageTests(LocalCase):
-    def serve(self, **pages):
+    def serve(self, own=None, **pages):
+        """:param own: the error pages of the route."""
         root = Path(self.mktemp())
         root.mkdir()
         (root / "a.txt").write_bytes(b"0123456789")
         self.network.stop(self.proxy)
-        self.start(local_route(type="static", root=str(root)), **pages)
+        self.start(local_route(type="static", root=str(root), error_pages=own or {}), **pages)
+
+    def written(self, content=b"SORRY"):
+        """A page for each error."""
+        page = Path(self.mktemp() + ".html")
+        page.write_bytes(content)
+        return dict.fromkeys((404, 405, 412, 416), str(page.absolute()))
 
     def pages(self):
-        page = Path(self.mktemp() + ".html")
-        page.write_bytes(b"SORRY")
-        return {"defaults": {"error_pages": dict.fromkeys((404, 405, 412, 416), str(page.absolute()))}}
+        return {"defaults": {"error_pages": self.written()}}
 
     def errors(self, more=""):
         """The answers to a request for each error."""
@@ -35,6 +40,12 @@ class ErrorPageTests(LocalCase):
         for status, answer in self.errors():
             self.assertEqual((answer.status, answer.content_type), (status, "text/html; charset=utf-8"))
             self.assertEqual((answer.body, answer.cache_control), (b"SORRY", "no-store"))
+
+    def test_each_has_the_page_of_the_route_before_that_of_defaults(self):
+        """The usual page of a site for what it does not have."""
+        self.serve(self.written(b"OWN"), **self.pages())
+        for status, answer in self.errors():
+            self.assertEqual((answer.status, answer.body), (status, b"OWN"))
 
     def test_each_is_json_for_a_client_that_asks_for_it(self):
         self.serve(**self.pages())
