@@ -97,6 +97,11 @@ class TermsTests(HttpCase):
         self.assertEqual(self.status(UPGRADE), b"403")
         self.assertEqual(self.status(GET), b"")
 
+    def test_an_origin_with_its_default_port_is_the_one_without(self):
+        """Browsers do not send it (RFC 6454, section 6.2)."""
+        self.terms(websocket={"origins": ["https://a.test:443"]})
+        self.assertEqual(self.status(UPGRADE.replace(b"Host", b"Origin: https://a.test\r\nHost")), b"")
+
     def test_a_tunnel_has_an_idle_timeout_of_its_own(self):
         self.terms(websocket={"idle_timeout": "30s"})
         client = self.connect(81, UPGRADE)

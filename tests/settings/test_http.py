@@ -49,6 +49,11 @@ PROBLEMS = (
     ("errorPages: {200: a}", "", 'action.errorPages.200: must be a status from 400 to 599 (got "200")'),
     ("errorPages: {5xx: a}", "", 'action.errorPages.5xx: must be a status from 400 to 599 (got "5xx")'),
     ("errorPages: {502: ''}", "", 'action.errorPages.502: must be a string that is not empty (got "")'),
+    (
+        "http: {websocket: {origins: [example.com]}}",
+        "",
+        'action.http.websocket.origins[0]: must be an origin like "https://example.com", without a path, or "null" (got "example.com")',
+    ),
     ("errorPages: sorry.html", "", 'action.errorPages: must be a mapping (got "sorry.html")'),
 )
 

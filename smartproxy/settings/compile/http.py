@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from smartproxy.flow.signatures import serves
 from smartproxy.model.plan import HttpPlan
+from smartproxy.routing.origins import normalise_origin
 from smartproxy.settings.compile.answers import may_answer
 from smartproxy.settings.compile.handlers import answers_by_handler
 from smartproxy.settings.compile.http_rules import header_rules, rewrite_plan
@@ -151,7 +152,7 @@ def _terms(route: Route, settings: Configuration, pages: ErrorPages) -> HttpPlan
         idle_timeout=units.seconds(inherited("idle_timeout", *pools)),
         most_idle=inherited("max_idle", *pools),
         tunnel_timeout=units.seconds(inherited("idle_timeout", *tunnels)),
-        origins=frozenset(origin.lower().rstrip("/") for origin in inherited("origins", *tunnels)),
+        origins=frozenset(map(normalise_origin, inherited("origins", *tunnels))),
         forwarded=route.action.forwarded_headers,
         request_rules=header_rules(route, settings, "request"),
         answer_rules=header_rules(route, settings, "response"),

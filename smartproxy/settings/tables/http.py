@@ -17,7 +17,7 @@ from smartproxy.settings.tables.types import (
     HostHeader,
     Interval,
     Least,
-    NonEmptyString,
+    Origin,
     PathPrefix,
     PathTemplate,
     Positive,
@@ -39,7 +39,7 @@ class WebsocketSettings(Table):
 
     idle_timeout: Annotated[Duration, Least(1_000)] = "1h"
     """No byte either way, in place of `inactivityTimeout`; 0 is no limit."""
-    origins: Annotated[list[NonEmptyString], OneOrList()] = Field(default_factory=list)
+    origins: Annotated[list[Origin], OneOrList()] = Field(default_factory=list)
     """The `Origin` that a browser must send, like `https://example.com`; others get 403. Empty: any."""
 
 

@@ -13,6 +13,7 @@ from smartproxy.http.local.redirect import is_template
 from smartproxy.model.facts import Routed
 from smartproxy.model.plan import Handler
 from smartproxy.model.target_status import CheckedTarget
+from smartproxy.routing.origins import normalise_origin
 from smartproxy.settings.tables import hints, rules, units
 from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.rules import Rule, StringRule
@@ -299,6 +300,7 @@ ErrorStatus: TypeAlias = Annotated[
     StringRule("must be a status from 400 to 599", rules.is_error_status, pattern="^[45][0-9][0-9]$"),
     BeforeValidator(rules.as_written_number),
 ]
+Origin: TypeAlias = Annotated[str, Rule(normalise_origin, type="string", title="origin")]
 RegularExpression: TypeAlias = Annotated[
     str, Rule(rules.check_regular_expression, type="string", format="regex", title="regular expression")
 ]
