@@ -178,6 +178,8 @@ class Effects:
         if self._first_bytes_timeout is not None:
             longest = duration_text(self._first_bytes_timeout)
             yield f"  initialDataTimeout: {longest} (the longest of the listener's routes)"
+        elif route.http is not None:
+            yield f"{self._written(route, 'initial_data_timeout', timeouts.initial_data)}, for the first byte"
         if route.tls is not None or any(target.tls for target in route.targets):
             yield self._written(route, "tls_handshake_timeout", timeouts.tls_handshake)
         if route.kind is ActionKind.FORWARD:

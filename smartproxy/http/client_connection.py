@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from smartproxy.http.request_body import RequestBody
     from smartproxy.http.services import HttpServices
     from smartproxy.model.exchange import Exchange
+    from smartproxy.model.facts import Routed
     from smartproxy.model.plan import HttpPlan
     from smartproxy.model.record import ConnectionRecord, RouteShare
 
@@ -41,14 +42,18 @@ class ClientConnection(Served):
     :ivar is_closing: whether our direction was ended, or is about to be: nothing is parsed any more.
     :ivar is_ended: whether the client has ended its own.
 
-    ``_held`` is what was received and not read yet, ``_request`` is what of a request is to be read next, ``_exchange`` is the one in
-    progress, ``_answerer`` what answers it, ``_reply`` writes the answer, and ``_share`` counts for its route.
+    ``_first`` has the facts and the route that it was admitted to, ``_held`` is what was received and not read yet, ``_request``
+    is what of a request is to be read next, ``_exchange`` is the one in progress, ``_answerer`` what answers it, ``_reply`` writes
+    the answer, and ``_share`` counts for its route.
     """
 
-    def __init__(self, record: ConnectionRecord, side: Side, plan: HttpPlan, services: HttpServices) -> None:
+    def __init__(
+        self, record: ConnectionRecord, side: Side, first: Routed, plan: HttpPlan, services: HttpServices
+    ) -> None:
         super().__init__(record, side, services.clock)
         self.is_closing = False
         self.is_ended = False
+        self._first = first
         self._plan = plan
         #: Whether the routes that it has are not in force, and it cannot have those that are.
         self._is_outdated = False
@@ -79,7 +84,7 @@ class ClientConnection(Served):
         if held:
             self.data_received(held)
         else:
-            self.wait(self._plan.request_timeout)
+            self.wait(self._first.route.timeouts.initial_data)
         if ended:
             self.input_ended()
         elif not self._is_paused and not self._is_holding:

@@ -75,9 +75,8 @@ class HttpDownstream(ClientConnection):
         header: Callable[[Routed, TargetPlan], bytes],
         services: HttpServices,
     ) -> None:
-        super().__init__(record, side, plan, services)
+        super().__init__(record, side, first, plan, services)
         self._header = header
-        self._first = first
         self._parser = self._made_parser()
         self._is_advancing = False
 

@@ -21,6 +21,7 @@ routes:
       errorPages: {502: b.html}
   - {name: rest, match: {ports: 80}, action: {targets: {host: h, port: 1}, forwardedHeaders: false, protocol: http}}
   - {name: bytes, match: {ports: 81}, action: {targets: {host: h, port: 1}}}
+  - {name: only, match: {ports: 82}, initialDataTimeout: 7s, action: {targets: {host: h, port: 1}, protocol: http}}
 """
 
 
@@ -80,6 +81,9 @@ class HttpTermsTests(ExplainCase):
             (("--path", "/x", "--header", "Expect: x"), "answered: 417 (Expect other than 100-continue)"),
         ):
             self.assertIn(answer, self.ask_for(*arguments))
+
+    def test_the_first_byte_has_a_timeout_where_nothing_has_to_be_detected(self) -> None:
+        self.assertIn("  initialDataTimeout: 7s (route), for the first byte", self.ask_for(port="82"))
 
     def test_a_route_without_http_has_none_of_it(self) -> None:
         self.assertIn(

@@ -88,6 +88,18 @@ class TermsTests(HttpCase):
         self.network.run(11)
         self.assertEqual(silent.received[9:12], b"504")
 
+    def test_the_first_byte_of_a_connection_has_the_initial_data_timeout(self):
+        """Also where a request may take any time: else a client that sends nothing keeps its socket for ever."""
+        for port, request_timeout in ((81, "5s"), (82, 0)):
+            one = http_route("terms", port, http={"request_timeout": request_timeout})
+            self.start(one, initial_data_timeout="20s")
+            silent, begun = self.connect(port), self.connect(port, b"GET / HT")
+            self.network.run(6)
+            self.assertEqual((silent.ended, begun.ended), (False, bool(request_timeout)))
+            self.network.run(15)
+            self.assertTrue(silent.ended)
+            self.assertEqual(silent.received, b"")
+
     def test_a_websocket_of_another_origin_is_refused(self):
         self.terms(websocket={"origins": ["https://a.test"]})
         for origin, status in [(b"https://A.test", b""), (b"https://b.test", b"403"), (b"null", b"403")]:
