@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.workers.all_workers import Ask
     from smartproxy.workers.slots import WorkerSlots
+    from smartproxy.workers.worker_link import WorkerLink
 
 
 class Supervised(ConfiguredProxy, Protocol):
@@ -106,12 +107,16 @@ class SupervisorControl(AllWorkers):
                 "slot": link.slot,
                 "generation": link.generation,
                 "pid": link.process or None,
-                "state": link.doing,
+                "state": self._state(link),
                 "connections": link.active,
                 "uptimeSeconds": round(now - link.since, 3),
             }
             for link in sorted(self._slots.links, key=lambda link: (link.slot, link.generation))
         ]
+
+    def _state(self, link: WorkerLink) -> WorkerState:
+        """What a worker does: none accepts connections once the proxy drains."""
+        return WorkerState.DRAINING if self.draining and link.doing is WorkerState.SERVING else link.doing
 
     def _draining_workers(self) -> set[int]:
         return {link.generation for link in self._slots.links if link.doing is WorkerState.DRAINING}
@@ -119,7 +124,7 @@ class SupervisorControl(AllWorkers):
     def _families(self) -> Sequence[MetricFamily]:
         counts: dict[str, int] = dict.fromkeys(WorkerState, 0)
         for link in self._slots.links:
-            counts[link.doing] += 1
+            counts[self._state(link)] += 1
         missing = sum(slot.state is SlotState.WAITING for slot in self._slots.slots)
         return worker_families({**counts, "missing": missing}, self._slots.restarts)
 

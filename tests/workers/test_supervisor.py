@@ -162,6 +162,18 @@ class ReplacedTests(SupervisorCase):
         self.assertEqual(self.supervisor._control._draining(), former)
 
 
+class DrainTests(SupervisorCase):
+    def test_workers_of_a_proxy_that_drains_are_shown_as_draining(self):
+        """They accept nothing, as those that are replaced, and as the one process without workers."""
+        self.start()
+        control = self.supervisor._control
+        self.assertEqual([one["state"] for one in control.workers()], ["serving", "serving"])
+        self.supervisor.drain()
+        self.assertEqual([one["state"] for one in control.workers()], ["draining", "draining"])
+        counts = dict(control._families()[0].rows)
+        self.assertEqual((counts["serving",], counts["draining",]), (0, 2))
+
+
 class LogTests(SupervisorCase):
     def test_workers_that_drain_reopen_the_access_log_too(self):
         """Else the lines of their last connections are written to the rotated file, which is compressed by then."""
