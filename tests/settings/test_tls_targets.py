@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from smartproxy.model.plan import OriginationPlan
+from tests.settings.formats import as_json
 from tests.settings.tls_case import CA, FILES, LEAF, FileCase
 
 
@@ -89,13 +90,48 @@ class UpstreamTests(FileCase):
             warning,
         )
 
-    def test_unusable_target_tls_is_refused(self) -> None:
-        for tls, problem in (
+    def unusable(self) -> tuple[tuple[dict[str, Any], str], ...]:
+        """Keys of TLS towards a target, and the problem with them."""
+        return (
             ({"ca": "no.pem"}, f"ca: {self.folder}/no.pem: cannot be read: No such file or directory"),
             ({"keyFile": "a.key"}, "keyFile: has no meaning without certFile"),
             ({"ca": "ca.pem", "verify": False}, "ca: has no meaning where verify is false"),
             ({"certFile": "ca.pem", "keyFile": "a.key"}, "keyFile: the key does not match the certificate "),
-        ):
+        )
+
+    def test_unusable_tls_of_a_check_is_refused(self) -> None:
+        """It was found out only when the configuration was compiled, and named no line: a reload was an internal error."""
+        one: dict[str, Any] = {"host": "h", "port": 1}
+        for tls, problem in self.unusable():
+            check = {"type": "http", "tls": tls}
+            for place, told in (
+                ("defaults", self.refused(targets=[one], defaults={"healthCheck": check})),
+                ("routes[0].action.targets[0]", self.refused(targets=[{**one, "healthCheck": check}])),
+                (
+                    "targetGroups.g",
+                    self.refused(targets=[one], targetGroups={"g": {"targets": [one], "healthCheck": check}}),
+                ),
+                (
+                    "targetGroups.g.targets[0]",
+                    self.refused(
+                        targets=[one], targetGroups={"g": {"targets": [{**one, "healthCheck": check}]}}
+                    ),
+                ),
+            ):
+                self.assertEqual(len(told), 1, told)
+                self.assertTrue(told[0].startswith(f"{place}.healthCheck.tls.{problem}"), told)
+
+    def test_unusable_tls_of_a_check_in_a_targets_file_is_refused(self) -> None:
+        check = {"type": "http", "tls": {"ca": "no.pem"}}
+        self.write("more.json", as_json([{"host": "h", "port": 1, "healthCheck": check}]))
+        one = {"host": "h", "port": 2}
+        [told] = self.refused(
+            targets=[one], targetGroups={"g": {"targets": [one], "targetsFile": "more.json"}}
+        )
+        self.assertIn("targets[0].healthCheck.tls.ca: ", told)
+
+    def test_unusable_target_tls_is_refused(self) -> None:
+        for tls, problem in self.unusable():
             [told] = self.refused(targets=[{"host": "h", "port": 1, "tls": tls}])
             self.assertTrue(told.startswith(f"routes[0].action.targets[0].tls.{problem}"), told)
 

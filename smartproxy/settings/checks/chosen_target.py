@@ -12,7 +12,7 @@ from smartproxy.settings.checks.model_errors import problems_of
 from smartproxy.settings.checks.problems import Problem, got, line_of
 from smartproxy.settings.checks.target_keys import target_problems
 from smartproxy.settings.checks.tls import target_keys
-from smartproxy.settings.checks.tls_files import upstream_files
+from smartproxy.settings.checks.tls_files import target_files
 from smartproxy.settings.tables.route import Target
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _problems(target: Target, references: References) -> Iterator[Problem]:
         yield Problem((key,), "has no meaning here: the callable gives the target of one connection")
     yield from target_problems(target, (), references)
     yield from target_keys(target, ())
-    yield from upstream_files(target.tls, references.tls, ("tls",))
+    yield from target_files(target, references.tls, ())
 
 
 def _invalid(problems: Iterable[Problem]) -> ValueError:

@@ -18,7 +18,7 @@ from smartproxy.settings.checks.model_errors import problems_of
 from smartproxy.settings.checks.problems import Problem, lines_of
 from smartproxy.settings.checks.target_keys import target_problems
 from smartproxy.settings.checks.tls import target_keys
-from smartproxy.settings.checks.tls_files import upstream_files
+from smartproxy.settings.checks.tls_files import target_files
 from smartproxy.settings.checks.written_values import empty_keys, validated_table
 from smartproxy.settings.compile.targets_files import ListedTargets
 from smartproxy.settings.reading import files, includes
@@ -157,7 +157,7 @@ def _problems(
         path: KeyPath = ("targets", index)
         yield from target_problems(target, path, references)
         yield from target_keys(target, path)
-        yield from upstream_files(target.tls, references.tls, (*path, "tls"))
+        yield from target_files(target, references.tls, path)
         if encrypting and target.tls is False:
             yield Problem((*path, "tls"), f'is required: route "{encrypting}" has "terminate-and-reencrypt"')
 

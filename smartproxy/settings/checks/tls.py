@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from OpenSSL import SSL
 
 from smartproxy.settings.checks.problems import Problem, got
+from smartproxy.settings.tables.balancing import HealthCheck
 from smartproxy.settings.tables.base import file_key, inherited
 from smartproxy.settings.tables.tls import AUTO, CertificateSettings, Ciphers, UpstreamTls
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from smartproxy.settings.reading.locations import KeyPath
+    from smartproxy.settings.tables.balancing import BalancingDefaults
     from smartproxy.settings.tables.root import Configuration
     from smartproxy.settings.tables.route import Target
     from smartproxy.settings.tables.tls import ClientAuth, RouteTls, Tls
@@ -23,12 +25,15 @@ def problems(settings: Configuration) -> Iterator[Problem]:
     """Everything that makes the TLS keys invalid, also of disabled routes."""
     yield from _least_version(settings.tls, ("tls",))
     yield from _ciphers(settings.tls, ("tls",))
+    yield from _check_keys(settings.defaults, ("defaults",))
     for index, route in enumerate(settings.routes):
         path: KeyPath = ("routes", index, "action")
         yield from _route_tls(settings, route.action.tls, (*path, "tls"))
+        yield from _check_keys(route.action, path)
         for number, target in route.action.written_targets():
             yield from target_keys(target, (*path, "targets", number))
     for name, group in settings.target_groups.items():
+        yield from _check_keys(group, ("targetGroups", name))
         for number, target in group.written_targets():
             yield from target_keys(target, ("targetGroups", name, "targets", number))
 
@@ -122,9 +127,17 @@ def _client_auth_keys(written: ClientAuth | None, path: KeyPath) -> Iterator[Pro
 
 
 def target_keys(target: Target, path: KeyPath) -> Iterator[Problem]:
-    """Problems of the TLS keys of a target."""
+    """Problems of the TLS keys of a target, and of its check."""
     if isinstance(target.tls, UpstreamTls):
         yield from _upstream_keys(target.tls, (*path, "tls"))
+    yield from _check_keys(target, path)
+
+
+def _check_keys(holder: BalancingDefaults | Target, path: KeyPath) -> Iterator[Problem]:
+    """Problems of the TLS keys of a check."""
+    check = holder.health_check
+    if isinstance(check, HealthCheck) and isinstance(check.tls, UpstreamTls):
+        yield from _upstream_keys(check.tls, (*path, "healthCheck", "tls"))
 
 
 def _upstream_keys(written: UpstreamTls | None, path: KeyPath) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.tls import certificate_keys, certificates_of
 from smartproxy.settings.compile.acme import automatic_names, is_automatic
 from smartproxy.settings.compile.tls import certificate_name
+from smartproxy.settings.tables.balancing import HealthCheck
 from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.tls import CertificateSettings, UpstreamTls
 from smartproxy.tls.certificate import names_of
@@ -23,20 +24,23 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import CertificatePlan
     from smartproxy.settings.compile.certificates import TlsFiles
     from smartproxy.settings.reading.locations import KeyPath
+    from smartproxy.settings.tables.balancing import BalancingDefaults
     from smartproxy.settings.tables.root import Configuration
-    from smartproxy.settings.tables.route import Route
+    from smartproxy.settings.tables.route import Route, Target
     from smartproxy.settings.tables.tls import ClientAuth
 
 
 def problems(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
     """Everything that is wrong with the files. Those of disabled routes are not read."""
     yield from _certificate_directory(settings, files)
+    yield from _check_files(settings.defaults, files, ("defaults",))
     for index, route in enumerate(settings.routes):
         if route.enabled:
             yield from _route_files(route, files, ("routes", index, "action"))
     for name, group in settings.target_groups.items():
+        yield from _check_files(group, files, ("targetGroups", name))
         for number, target in group.written_targets():
-            yield from upstream_files(target.tls, files, ("targetGroups", name, "targets", number, "tls"))
+            yield from target_files(target, files, ("targetGroups", name, "targets", number))
 
 
 def _certificate_directory(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
@@ -104,9 +108,10 @@ def _route_files(route: Route, files: TlsFiles, path: KeyPath) -> Iterator[Probl
             if not (isinstance(one, CertificateSettings) and list(certificate_keys(one, place))):
                 yield from _unusable(partial(files.certificate, one), place)
         yield from _client_auth_files(tls.client_auth, files, (*path, "tls", "clientAuth"))
-        yield from upstream_files(tls.upstream, files, (*path, "tls", "upstream"))
+        yield from _upstream_files(tls.upstream, files, (*path, "tls", "upstream"))
+    yield from _check_files(route.action, files, path)
     for number, target in route.action.written_targets():
-        yield from upstream_files(target.tls, files, (*path, "targets", number, "tls"))
+        yield from target_files(target, files, (*path, "targets", number))
 
 
 def _client_auth_files(written: ClientAuth | None, files: TlsFiles, path: KeyPath) -> Iterator[Problem]:
@@ -119,8 +124,19 @@ def _client_auth_files(written: ClientAuth | None, files: TlsFiles, path: KeyPat
         yield from _unusable(lambda: files.revocations(crl, files.authorities(ca)), (*path, "crl"))
 
 
-def upstream_files(written: object, files: TlsFiles, path: KeyPath) -> Iterator[Problem]:
-    """Problems of the files that TLS towards a target names."""
+def target_files(target: Target, files: TlsFiles, path: KeyPath) -> Iterator[Problem]:
+    """Problems of the files that TLS towards a target names, and that of its check."""
+    yield from _upstream_files(target.tls, files, (*path, "tls"))
+    yield from _check_files(target, files, path)
+
+
+def _check_files(holder: BalancingDefaults | Target, files: TlsFiles, path: KeyPath) -> Iterator[Problem]:
+    check = holder.health_check
+    if isinstance(check, HealthCheck):
+        yield from _upstream_files(check.tls, files, (*path, "healthCheck", "tls"))
+
+
+def _upstream_files(written: object, files: TlsFiles, path: KeyPath) -> Iterator[Problem]:
     if not isinstance(written, UpstreamTls):
         return
     if written.ca != "system" and written.verify:
