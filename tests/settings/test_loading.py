@@ -87,6 +87,9 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      'must be true, false or a mapping; write true (got "on")'),
     ({"routes": [route()], "zombieDetection": {"interval": 0}}, "zombieDetection.interval", "interval",
      "must be longer than 0 (got 0)"),
+    # a sample in each turn of the event loop, and a number of samples that overflows
+    ({"routes": [route()], "metrics": {"sampleInterval": 0.0001}}, "metrics.sampleInterval", "sampleInterval",
+     "must be 1ms or longer (got 0.0001)"),
     ({"routes": [route()], "workers": 0}, "workers", "workers",
      'must be a number of processes from 1 to 256, or "auto" (got 0)'),
     ({"routes": [route()], "admin": {"port": 8404, "token": 5}}, "admin.token", "token",

@@ -126,8 +126,9 @@ class StringRule(Rule):
 
 
 def check_interval(written: object) -> None:
-    if units.seconds(written) == 0:
-        raise ValueError("must be longer than 0")
+    value = units.seconds(written)
+    if value < units.SHORTEST_INTERVAL:
+        raise ValueError("must be 1ms or longer" if value else "must be longer than 0")
 
 
 def check_probe_delay(written: object) -> None:

@@ -29,6 +29,8 @@ PORTS_PATTERN = f"^{_RANGE.pattern}$"
 
 #: A longer time means "never", which is written 0. It also keeps clock arithmetic far from an overflow.
 LONGEST = 36500 * 86400.0
+#: The shortest interval: timers of shorter ones would leave no time for anything else.
+SHORTEST_INTERVAL = 0.001
 #: Far above any buffer of a machine; a larger size is a mistake in the unit.
 LARGEST = 1 << 40
 HIGHEST_PORT = 65535
