@@ -9,6 +9,7 @@ from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.compile.groups import checks_of
 from smartproxy.settings.tables.balancing import HealthCheck
 from smartproxy.settings.tables.base import file_key, inherited
+from smartproxy.upstream.candidate import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -118,11 +119,15 @@ def target_list(
     :param levels: what the targets inherit from.
     :param taken: names that other targets of the group have.
     """
-    seen = set(taken)
+    targets = list(targets)
+    seen, unnamed = set(taken), names_by_address(targets)
     for index, target in targets:
         target_path = (*path, "targets", index)
         if target.name is not None and target.name in seen:
             yield Problem((*target_path, "name"), f"is the name of an earlier target {got(target.name)}")
+        elif target.name in unnamed:
+            message = f"is that of another target, which is called so because it has none {got(target.name)}"
+            yield Problem((*target_path, "name"), message)
         if target.name is not None and isinstance(target.host, list | tuple) and len(target.host) > 1:
             yield Problem(
                 (*target_path, "name"), "names one target, but host is a list; give each host a target"
@@ -141,6 +146,17 @@ def target_list(
             yield Problem(
                 (*target_path, "healthCheck"), "needs a port of its own: that of the target is not fixed"
             )
+
+
+def names_by_address(targets: Iterable[tuple[int, Target]]) -> set[str]:
+    """The names, ``host:port``, of the targets that have none of their own."""
+    return {
+        address_of(host, target.port)
+        for _, target in targets
+        if target.name is None and isinstance(target.port, int) and not callable(target.host)
+        for host in target.hosts()
+        if not target.is_discovered
+    }
 
 
 def _check(holder: BalancingDefaults | Target, path: KeyPath, *outer: BalancingDefaults) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from smartproxy.errors import ConfigurationError, InvalidTargetsFile
 from smartproxy.files.states import denied, state_of
-from smartproxy.settings.checks.groups import target_list
+from smartproxy.settings.checks.groups import names_by_address, target_list
 from smartproxy.settings.checks.model_errors import problems_of
 from smartproxy.settings.checks.problems import Problem, lines_of
 from smartproxy.settings.checks.target_keys import target_problems
@@ -150,7 +150,8 @@ def _problems(
 ) -> Iterator[Problem]:
     keys = holder.keys
     listed = list(enumerate(targets))
-    taken = [target.name for _, target in keys.written_targets() if target.name is not None]
+    own = list(keys.written_targets())
+    taken = {target.name for _, target in own if target.name is not None} | names_by_address(own)
     yield from target_list(listed, (), keys, settings.defaults, taken=taken)
     encrypting = _reencrypting(holder, settings)
     for index, target in listed:
