@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from smartproxy.settings.tables.base import Table
 from smartproxy.settings.tables.lists import OneOrList
-from smartproxy.settings.tables.rules import callable_shape
+from smartproxy.settings.tables.shapes import callable_shape
 from smartproxy.settings.tables.tls import UpstreamTls  # noqa: TC001 - pydantic evaluates annotations
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,

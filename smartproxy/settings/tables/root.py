@@ -13,7 +13,7 @@ from smartproxy.settings.tables.acme import Acme  # noqa: TC001 - pydantic evalu
 from smartproxy.settings.tables.base import ConnectionKeys, Extensible, Table
 from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.route import Defaults, Route, SendProxyProtocol, TargetGroup
-from smartproxy.settings.tables.rules import shaped
+from smartproxy.settings.tables.shapes import shaped
 from smartproxy.settings.tables.tls import Tls
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,

@@ -14,7 +14,7 @@ from smartproxy.settings.tables.balancing import Balancing, BalancingDefaults, H
 from smartproxy.settings.tables.base import ConnectionKeys, Extensible, Table
 from smartproxy.settings.tables.http import HttpSettings, MessageHeaders, RewriteSettings
 from smartproxy.settings.tables.lists import OneOrList
-from smartproxy.settings.tables.rules import flag_or_table, shaped, target_shape
+from smartproxy.settings.tables.shapes import flag_or_table, shaped, target_shape
 from smartproxy.settings.tables.tls import RouteTls, UpstreamTls
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,

@@ -12,7 +12,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from smartproxy.model.plan import CertificateChoice
 from smartproxy.settings.tables.base import Table
-from smartproxy.settings.tables.rules import Rule, one_or_list, shaped, string_or_table
+from smartproxy.settings.tables.rules import Rule
+from smartproxy.settings.tables.shapes import one_or_list, shaped, string_or_table
 from smartproxy.settings.tables.types import (  # noqa: TC001 - pydantic evaluates annotations
     AlpnNames,
     Count,

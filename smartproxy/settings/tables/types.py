@@ -14,7 +14,7 @@ from smartproxy.model.facts import Routed
 from smartproxy.model.plan import Handler
 from smartproxy.model.target_status import CheckedTarget
 from smartproxy.routing.origins import normalise_origin
-from smartproxy.settings.tables import hints, rules, units
+from smartproxy.settings.tables import hints, rules, shapes, units
 from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.rules import Rule, StringRule
 
@@ -32,7 +32,7 @@ Positive: TypeAlias = Annotated[int, Strict(), Field(ge=1)]
 PortNumber: TypeAlias = Annotated[int, Strict(), Field(ge=1, le=units.HIGHEST_PORT)]
 Share: TypeAlias = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
 
-FLAG_OR_TABLE = rules.shaped(rules.flag_or_table, "must be true, false or a mapping")
+FLAG_OR_TABLE = shapes.shaped(shapes.flag_or_table, "must be true, false or a mapping")
 
 # -- durations and sizes ---------------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ PortRange: TypeAlias = Annotated[
 ]
 Ports: TypeAlias = Annotated[
     Annotated[PortRange, Tag("<one>")] | Annotated[list[PortRange], Field(min_length=1), Tag("<list>")],
-    Discriminator(rules.one_or_list),
+    Discriminator(shapes.one_or_list),
 ]
 Workers: TypeAlias = Annotated[
     int | Literal["auto"],
@@ -122,7 +122,7 @@ BindAddress: TypeAlias = Annotated[
 ]
 BindAddresses: TypeAlias = Annotated[
     Annotated[BindAddress, Tag("<one>")] | Annotated[list[BindAddress], Field(min_length=1), Tag("<list>")],
-    Discriminator(rules.one_or_list),
+    Discriminator(shapes.one_or_list),
 ]
 SourceAddress: TypeAlias = Annotated[
     str, StringRule("must be an IP address of this machine", rules.is_source_address, title="address")
@@ -202,7 +202,7 @@ TlvValue: TypeAlias = Annotated[
 ]
 TlvValues: TypeAlias = Annotated[
     Annotated[TlvValue, Tag("<one>")] | Annotated[list[TlvValue], Field(min_length=1), Tag("<list>")],
-    Discriminator(rules.one_or_list),
+    Discriminator(shapes.one_or_list),
 ]
 
 # -- HTTP and TLS ----------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ Host: TypeAlias = Annotated[
     Annotated[HostName, Tag("<one>")]
     | Annotated[list[HostName], Field(min_length=1), Tag("<list>")]
     | Annotated[HostChoice, Tag("<callable>"), SkipJsonSchema()],
-    rules.shaped(rules.host_shape, "must be a host name or an IP address, or a list of them"),
+    shapes.shaped(shapes.host_shape, "must be a host name or an IP address, or a list of them"),
 ]
 TargetPort: TypeAlias = Annotated[
     int | Literal["preserve"] | PortChoice,
