@@ -47,6 +47,13 @@ class ClientConnection(Served):
     the answer, and ``_share`` counts for its route.
     """
 
+    # A dict of as many attributes would not share its keys with those of others, and take over a KiB of an idle connection.
+    __slots__ = (
+        "_answerer", "_body", "_deadline", "_delivery", "_exchange", "_first", "_held", "_is_full", "_is_holding", "_is_outdated",
+        "_is_paused", "_is_postponed", "_patience", "_pauses", "_plan", "_reply", "_request", "_services", "_share", "is_closing",
+        "is_ended",
+    )  # fmt: skip
+
     def __init__(
         self, record: ConnectionRecord, side: Side, first: Routed, plan: HttpPlan, services: HttpServices
     ) -> None:

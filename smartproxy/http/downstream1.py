@@ -66,6 +66,8 @@ class HttpDownstream(ClientConnection):
     :param header: the PROXY header for a target.
     """
 
+    __slots__ = ("_header", "_is_advancing", "_parser")
+
     def __init__(
         self,
         record: ConnectionRecord,

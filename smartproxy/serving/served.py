@@ -38,6 +38,8 @@ class Served:
     :ivar deaf: whether received bytes are read and dropped, and not counted.
     """
 
+    __slots__ = ("_reason", "clock", "deaf", "done", "record", "side")
+
     def __init__(self, record: ConnectionRecord, side: Side, clock: Callable[[], float]) -> None:
         self.record = record
         self.side = side

@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 
 from smartproxy import Route
+from smartproxy.http.downstream1 import HttpDownstream
 from tests.http.case import GET, OK, AnswerCase, http_route, parts
 from tests.on_network import NetworkTestCase, served
 
@@ -29,6 +30,13 @@ class SaidCase(NetworkTestCase):
         client.write(request)
         self.network.settle()
         return parts(client.received[before:])
+
+
+class SizeTests(NetworkTestCase):
+    def test_attributes_are_in_slots(self):
+        """A dict of over thirty attributes takes a KiB and more of each connection, however long it is idle."""
+        kinds = [kind for kind in HttpDownstream.__mro__ if kind is not object]
+        self.assertEqual([kind for kind in kinds if "__slots__" not in vars(kind)], [])
 
 
 class HeldTests(AnswerCase):
