@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.errors import NotTls, Refused
-from smartproxy.model.facts import Detected, Routed
+from smartproxy.model.facts import ApplicationProtocol, Detected, Routed
 from smartproxy.model.outcome import RejectReason
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ class RouteFinder(Protocol):
 class ChooseRoute:
     """Chooses the route of a connection.
 
-    :param not_tls: counts a client that sent no ClientHello, where all routes of the listener are for TLS. ``None`` where they
-        are not.
+    :param not_tls: counts a client that sent a request without TLS, where all routes of the listener are for TLS. ``None`` where
+        they are not.
     """
 
     def __init__(self, table: RouteFinder, not_tls: Callable[[], object] | None = None) -> None:
@@ -37,7 +37,8 @@ class ChooseRoute:
         :raises Refused: where no route matches.
         """
         route = self._find(detected)
-        if route is None and self._not_tls is not None and detected.hello is None:
+        is_request = detected.protocol is ApplicationProtocol.HTTP or detected.malformed
+        if route is None and self._not_tls is not None and is_request:
             self._not_tls()
             raise NotTls
         if route is None:

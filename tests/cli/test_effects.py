@@ -46,9 +46,13 @@ class SecurityTests(ExplainCase):
             (82, "192.0.2.8", "ip_not_allowed (security.ipAllowList 10.1.0.0/16, 192.0.2.7)"),
             (83, "192.0.2.8", "ip_blocked (action.type block)"),
             (84, "192.0.2.8", "no_route (no route of the listener matches, protocol raw)"),
-            (85, "192.0.2.8", f"tls_error (all routes of the port are for TLS, {NO_HELLO})"),
+            (85, "192.0.2.8", "no_route (no route of the listener matches, protocol raw)"),
         ):
             self.assertEqual(self.refusals(port, client), [f"refused: {line}"])
+
+    def test_request_without_tls_on_a_port_for_tls(self) -> None:
+        printed = self.ask(SECURED, "--port", "85", "--host", "a.example", "--path", "/")
+        self.assertIn(f"refused: tls_error (all routes of the port are for TLS, {NO_HELLO})", printed)
 
     def test_admitted_client_is_not_refused(self) -> None:
         self.assertEqual(self.refusals(81, "192.0.2.8"), [])

@@ -83,10 +83,10 @@ class PlainBytesTests(RouteCase):
         blocking["action"] = {"type": "block"}
         self.assert_explained(blocking, self.terminating("web", "b.example"))
 
-    def test_other_plain_bytes_get_an_alert(self):
+    def test_other_plain_bytes_get_no_answer(self):
+        """Their protocol is not known."""
         answer, rejected, _ = self.refused(self.terminating("web", "b.example"), sent=b"hello\r\n")
-        self.assertEqual(answer, tls_alert.build(Alert.UNEXPECTED_MESSAGE))
-        self.assertEqual(rejected, {"tls_error": 1})
+        self.assertEqual((answer, rejected), (b"", {"no_route": 1}))
 
     def test_plain_http_beside_a_plain_route_gets_404(self):
         """The port is for both: that no route matches is what is wrong."""
