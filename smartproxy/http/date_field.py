@@ -25,6 +25,11 @@ def has_date(lines: bytes) -> bool:
     return b"\ndate:" in b"\n" + lines.lower()
 
 
+def missing_date(lines: bytes) -> bytes:
+    """The field with the present second, if there is none among ``lines``; else nothing."""
+    return b"" if has_date(lines) else date_line()
+
+
 def _now() -> tuple[int, str, bytes]:
     """Made once a second."""
     global _dated  # noqa: PLW0603 - the same for the whole process

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.http.body import BodyWriter
-from smartproxy.http.date_field import date_line, has_date
+from smartproxy.http.date_field import date_line, missing_date
 from smartproxy.http.errors import error_answer, may_go_on
 from smartproxy.http.forwarded import end_to_end
 from smartproxy.http.header_rules import answer_trailers, whole_with_answer_rules, with_answer_rules
@@ -85,8 +85,7 @@ class ClientReply(BodyWriter):
         lines = answer_lines(head)
         if self._exchange.target is not None:
             lines += via(head.version)
-        if not has_date(lines):
-            lines += date_line()
+        lines += missing_date(lines)
         lines = with_answer_rules(lines, self._exchange)
         lines += answer_framing_lines(head, framing, chunked=chunked, to_head=to_head)
         if self.is_last:

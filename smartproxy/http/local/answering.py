@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from smartproxy.http.date_field import date_line, has_date
+from smartproxy.http.date_field import missing_date
 from smartproxy.http.errors import NO_FIELDS
 from smartproxy.wire.http_answer import AnswerHead
 from smartproxy.wire.http_fields import Fields
@@ -124,7 +124,7 @@ class LocalAnswerer:
         """
         if self._client is None:
             return
-        lines = fields.block if has_date(fields.block) else date_line() + fields.block
+        lines = missing_date(fields.block) + fields.block
         framing = NO_BODY
         if status in CONTENTLESS:
             length = None if status in BODILESS else 0

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IConsumer, ITransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smartproxy.http.date_field import date_line
+from smartproxy.http.date_field import missing_date
 from smartproxy.serving.protocols import address_of
 from smartproxy.wire.http_answer import AnswerHead
 from smartproxy.wire.http_fields import Fields
@@ -234,13 +234,12 @@ def _fields(pairs: Iterable[tuple[bytes, Iterable[bytes] | bytes]]) -> Fields:
 
     :raises ValueError: where one cannot be written as a line.
     """
-    lines, has_date = [], False
+    lines = []
     for name, values in pairs:
         folded = name.lower()
         for value in (values,) if isinstance(values, bytes) else values:
             if folded == b"server" and value.startswith(b"TwistedWeb/"):
                 continue
-            has_date = has_date or folded == b"date"
             lines.append((name.decode("latin-1"), value.decode("latin-1")))
-    fields = Fields.of(lines)
-    return fields if has_date else Fields(date_line() + fields.block)
+    block = Fields.of(lines).block
+    return Fields(missing_date(block) + block)
