@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from smartproxy.errors import BodyTooLong, Refused
 from smartproxy.flow.coroutines import CancellableCoroutine
-from smartproxy.http.date_field import date_line, has_date
+from smartproxy.http.date_field import missing_date
 from smartproxy.http.errors import status_of
 from smartproxy.http.local.answering import (
     DISCARDED,
@@ -253,7 +253,7 @@ class HandlerAnswerer(LocalAnswerer):
         length, pieces = _length(fields), aiter(body)
         try:
             if self._owes_continue and self.has_body(status):
-                # It may read the request's body: then the client is told to send that, which is possible before the head only.
+                # To produce the first piece, the iterator may read the request's body. A 100 can be sent only before the head of the answer.
                 first = await anext(pieces, b"")
                 self._require_unanswered()
             else:
@@ -326,7 +326,7 @@ class HandlerAnswerer(LocalAnswerer):
         if not self.protocol or client is None or self._running is None:
             raise RuntimeError("the client has not asked to switch to another protocol")
         lines = Fields(_fields(headers).without(_FRAMING | {b"connection", b"upgrade"}))
-        dated = b"" if has_date(lines.block) else date_line()
+        dated = missing_date(lines.block)
         self._state, self._client = _COMPLETE, None
         self._release()
         tunnel = self._tunnel = LocalTunnel(self._running.cancel)
