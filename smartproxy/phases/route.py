@@ -37,12 +37,12 @@ class ChooseRoute:
         :raises Refused: where no route matches.
         """
         route = self._find(detected)
+        if route is not None:
+            return Routed(detected, route)
         is_request = detected.protocol is ApplicationProtocol.HTTP or detected.malformed
-        if route is None and self._not_tls is not None and is_request:
+        if self._not_tls is not None and is_request:
             self._not_tls()
             raise NotTls
-        if route is None:
-            raise Refused(
-                RejectReason.NO_ROUTE, f"no route of the listener matches, protocol {detected.protocol}"
-            )
-        return Routed(detected, route)
+        raise Refused(
+            RejectReason.NO_ROUTE, f"no route of the listener matches, protocol {detected.protocol}"
+        )
