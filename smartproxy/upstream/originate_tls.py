@@ -67,11 +67,7 @@ class Originate:
             transport.abortConnection()
             if offered:
                 self._contexts.forget(tls, name)
-            kind: type[DialFailed] = NameNotServed if tls.client_name else DialFailed
-            if failed.timed_out:
-                kind = DialFailed
-            elif offered:
-                kind = ResumptionFailed
+            kind = _kind_of(failed, tls, offered=offered)
             raise kind(RejectReason.TLS_ERROR, f"TLS with {name}: {failed.detail}") from failed
         except SSL.Error as failed:
             transport.abortConnection()
@@ -82,3 +78,15 @@ class Originate:
         upper = Side()
         TlsTransport(channel, lower, upper)
         return Encrypted(upper, lambda: self._contexts.keep(connection, tls, name))
+
+
+def _kind_of(failed: HandshakeFailed, tls: OriginationPlan, *, offered: bool) -> type[DialFailed]:
+    """What a failed handshake says of the target.
+
+    :param offered: whether it may be due to a session that was offered.
+    """
+    if failed.timed_out:
+        return DialFailed
+    if offered:
+        return ResumptionFailed
+    return NameNotServed if tls.client_name else DialFailed
