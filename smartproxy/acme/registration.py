@@ -11,7 +11,6 @@ Two processes on one store have one account: the second one waits for the lock, 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import DeferredLock
@@ -122,13 +121,15 @@ class Registration:
         pem = await self._in_thread(self._storage.next_key)
         if pem is None:
             return
-        with suppress(ValueError):  # damaged: it cannot be used in any case
+        try:
             client = self._make_client(AccountKey.from_pem(pem))
-            if await client.find():
-                former = await self._in_thread(self._storage.account)
-                email = None if former is None else former.email
-                account = StoredAccount(pem, client.account_url or "", email)
-                await self._in_thread(lambda: self._storage.save_account(account))
+        except ValueError:
+            client = None  # damaged: it cannot be used in any case
+        if client is not None and await client.find():
+            former = await self._in_thread(self._storage.account)
+            email = None if former is None else former.email
+            account = StoredAccount(pem, client.account_url or "", email)
+            await self._in_thread(lambda: self._storage.save_account(account))
         await self._in_thread(self._storage.forget_next_key)
 
     async def _registered(self) -> AcmeClient:
