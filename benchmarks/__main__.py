@@ -11,21 +11,21 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import bulk, chart, connections, idle, look_up, machine, pythons, report, saturation, tls
+from benchmarks import bulk, chart, connections, idle, look_up, machine, report, saturation, tls
 from benchmarks.processes import LOAD_CPUS, BenchmarkError, allow_descriptors, exit_on_sigterm
 from benchmarks.series import Series, Workload, run
 
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("bulk", bulk.UNIT, bulk.probes, 4),
-        Workload("connections", connections.UNIT, connections.probes, 4),
+        Workload("bulk", bulk.UNIT, bulk.probes, 4, in_builds=True),
+        Workload("connections", connections.UNIT, connections.probes, 4, in_builds=True),
         Workload("idle", idle.UNIT, idle.probes, 1),
         Workload("routes", look_up.UNIT, look_up.probes, 4),
         Workload("saturation", saturation.RATE_UNIT, saturation.rate_probes, 1),
         Workload("latency", saturation.LATENCY_UNIT, saturation.latency_probes, 1),
         Workload("tls-bulk", tls.BULK_UNIT, tls.bulk_probes, 4),
-        Workload("tls-handshakes", tls.HANDSHAKE_UNIT, tls.handshake_probes, 4),
+        Workload("tls-handshakes", tls.HANDSHAKE_UNIT, tls.handshake_probes, 4, in_builds=True),
         Workload("tls-idle", tls.IDLE_UNIT, tls.idle_probes, 1),
     )
 }
@@ -49,7 +49,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace) -> report.Document:
-    where = machine.facts(pythons.others())  # builds are made before anything is measured, on all CPUs
+    where = machine.facts_for(WORKLOADS[name] for name in options.only)
     os.sched_setaffinity(0, LOAD_CPUS)
     scale = _QUICK if options.quick else 1.0
     measured: dict[str, Series] = {

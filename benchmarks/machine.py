@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from types import MappingProxyType
 from benchmarks import pythons
 from benchmarks.contestants import haproxy_program
 from benchmarks.pythons import INTERPRETED, Build
+from benchmarks.series import Workload
 
 
 def facts(builds: Mapping[str, Build] = MappingProxyType({})) -> dict[str, str | int]:
@@ -35,6 +36,11 @@ def facts(builds: Mapping[str, Build] = MappingProxyType({})) -> dict[str, str |
         "openssl": ssl.OPENSSL_VERSION,
         "haproxy": _haproxy_version(),
     }
+
+
+def facts_for(workloads: Iterable[Workload]) -> dict[str, str | int]:
+    """The same for a run of these workloads. The builds that they compare are made here: on all CPUs, and before anything is measured."""
+    return facts(pythons.others() if any(each.in_builds for each in workloads) else {})
 
 
 def _cpu_model() -> str:

@@ -62,12 +62,14 @@ class Workload:
 
     :ivar prepare: called with the stack that ends all processes, an empty directory and a scale (1.0: as published).
     :ivar turns: number of measurements of each contestant in a round, whose value is their mean.
+    :ivar in_builds: whether other builds of smartproxy are among the contestants.
     """
 
     name: str
     unit: str
     prepare: Callable[[ExitStack, Path, float], Mapping[str, Probe]]
     turns: int
+    in_builds: bool = False
 
 
 def run(workload: Workload, rounds: int, scale: float) -> Series:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, pythons, report
+from benchmarks import machine, report
 from benchmarks.http import idle, table, transfers, tunnels, wrk
 from benchmarks.processes import LOAD_CPUS, ROOT, BenchmarkError, allow_descriptors, exit_on_sigterm
 from benchmarks.series import Series, Workload, run
@@ -20,7 +20,7 @@ OUTPUT = ROOT / "docs" / "benchmarks" / "http.json"
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("requests", wrk.UNIT, wrk.probes, 1),
+        Workload("requests", wrk.UNIT, wrk.probes, 1, in_builds=True),
         Workload("transfers", transfers.UNIT, transfers.probes, 2),
         Workload("tunnels", tunnels.UNIT, tunnels.probes, 2),
         Workload("idle", idle.UNIT, idle.probes, 1),
@@ -44,7 +44,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    where = machine.facts(pythons.others())  # builds are made before anything is measured, on all CPUs
+    where = machine.facts_for(WORKLOADS[name] for name in options.only)
     os.sched_setaffinity(0, LOAD_CPUS)
     scale = _QUICK if options.quick else 1.0
     measured: dict[str, Series] = {
