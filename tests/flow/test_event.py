@@ -105,27 +105,29 @@ class AwaitedTests(SynchronousTestCase):
         yield "ours", lambda coroutine: CancellableCoroutine(coroutine, self.soon.append).start()
         yield "Twisted's", Deferred.fromCoroutine
 
-    def test_value(self):
+    def assert_each(self, settle, check):
+        """``check`` holds for what a coroutine gets of an event that is settled before it waits, and after."""
         for name, run in self.both():
             for early in (True, False):
                 with self.subTest(name, early=early):
                     self.event = AwaitableEvent()
                     if early:
-                        self.event.happen(5)
+                        settle()
                     result = run(self.waits())
-                    self.event.happen(5)
-                    self.assertEqual(self.successResultOf(result), 5)
+                    settle()
+                    check(result)
+
+    def test_value(self):
+        self.assert_each(
+            lambda: self.event.happen(5),
+            lambda result: self.assertEqual(self.successResultOf(result), 5),
+        )
 
     def test_failure(self):
-        for name, run in self.both():
-            for early in (True, False):
-                with self.subTest(name, early=early):
-                    self.event = AwaitableEvent()
-                    if early:
-                        self.event.fail(ZeroDivisionError())
-                    result = run(self.waits())
-                    self.event.fail(ZeroDivisionError())
-                    self.failureResultOf(result, ZeroDivisionError)
+        self.assert_each(
+            lambda: self.event.fail(ZeroDivisionError()),
+            lambda result: self.failureResultOf(result, ZeroDivisionError),
+        )
 
     def test_cancel(self):
         for name, run in self.both():

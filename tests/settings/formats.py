@@ -1,4 +1,4 @@
-"""Writers of a configuration in three formats, one key per line."""
+"""Writers of a configuration in three formats, one key per line, and what is wrong with one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from smartproxy.errors import ConfigurationError
+from smartproxy.settings import Settings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from unittest import TestCase
+
+
+def problems(text: str) -> str:
+    """What is wrong with a configuration in YAML; empty where nothing is."""
+    try:
+        Settings.parse(text, "yaml", "x.yaml")
+    except ConfigurationError as error:
+        return str(error)
+    return ""
 
 
 def as_yaml(value: dict[str, Any]) -> str:

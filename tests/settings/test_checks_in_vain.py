@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.errors import ConfigurationError
 from smartproxy.model.plan.check import CheckKind
 from smartproxy.settings import Settings
+from tests.settings.formats import problems
 
 ROUTE = "routes: [{name: pg, match: {ports: 5432}, action: {group: db}}]\n"
 
@@ -15,14 +15,6 @@ def written(shared: str, own: str = "") -> str:
     """A group with the check ``shared``, and one target whose check is ``own``."""
     more = f", healthCheck: {own}" if own else ""
     return f"targetGroups: {{db: {{targets: [{{host: h, port: 1{more}}}], healthCheck: {shared}}}}}\n{ROUTE}"
-
-
-def problems(text: str) -> str:
-    try:
-        Settings.parse(text, "yaml", "x.yaml")
-    except ConfigurationError as error:
-        return str(error)
-    return ""
 
 
 class ChecksInVainTests(SynchronousTestCase):

@@ -11,6 +11,7 @@ from smartproxy.errors import ConfigurationError
 from smartproxy.model.plan import Algorithm, BalancingPlan, PassiveHealthPlan, QueuePlan, SendHeader
 from smartproxy.model.plan.check import CheckKind, CheckPlan, HttpCheckPlan, StepPlan
 from smartproxy.settings import Settings
+from tests.settings.formats import problems
 
 PG = "routes: [{name: pg, match: {ports: 5432}, action: {group: db}}]\n"
 ONE = "{name: one, host: 10.0.0.1, port: 5432}"
@@ -107,14 +108,6 @@ CHECK_PROBLEMS = (
     ("{fall: 0}", "fall: "),
     ("{typ: http}", "typ: unknown key"),
 )
-
-
-def problems(text: str) -> str:
-    try:
-        Settings.parse(text, "yaml", "x.yaml")
-    except ConfigurationError as error:
-        return str(error)
-    return ""
 
 
 def compiled(group: str, more: str = ""):
