@@ -262,7 +262,7 @@ class UnderTwistd(_Served):
         """Drain, and let systemd know."""
         super().drain()
         self._notifier.say("draining: no new connections")
-        self._store_sockets()  # none: in the copies of systemd, clients would wait for nobody
+        self._store_sockets()  # none: systemd's copies would accept clients that are never served
 
     def stopService(self) -> Deferred[None]:
         """Stop, and let systemd know."""

@@ -111,7 +111,7 @@ class NotifiedTests(SynchronousTestCase):
         self.stop()
 
     def test_drain_removes_the_stored_sockets_and_a_stop_does_not(self) -> None:
-        """In the copies of systemd, clients of a drained proxy would be accepted and wait for nobody."""
+        """The copies of systemd would accept clients of a drained proxy, which are never served."""
         for is_drained, removed in ((False, []), (True, ["FDSTOREREMOVE=1 FDNAME=_8080"])):
             self.proxy.startService()
             self.patch(self.proxy, "listening_descriptors", self.descriptors)

@@ -8,7 +8,7 @@
     lock.release()
 
 An authority limits failed proofs for a name, and orders of an account. So processes on one store have one back-off together, and
-the record of a failure is in the file of the lock: who reads it has the lock, and nobody else orders meanwhile.
+the record of a failure is in the file of the lock: the process that reads it holds the lock, and no other orders meanwhile.
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ _SAFE_METHODS = frozenset({"GET", "HEAD"})
 class BoundedRequest(Request):
     """A request that must be complete in time, and whose body is refused as soon as it exceeds :data:`MAX_BODY`.
 
-    twisted.web's timeout begins anew with whatever is received. The reply to a body whose announced or received length is too large is
-    sent at once, and then a FIN. Bytes that still arrive are read and dropped for :data:`LINGER`: closing a
+    The timeout of twisted.web does not limit the whole of a request: it starts again with each line and each piece. The reply to a body
+    that is too large is sent at once, and then a FIN. Bytes that still arrive are read and dropped for :data:`LINGER`: closing a
     socket with unread bytes makes the kernel send RST, and a client that gets a RST may lose the reply (RFC 9112, 9.6).
     """
 

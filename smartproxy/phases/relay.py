@@ -71,7 +71,8 @@ class StartRelay:
     ) -> AwaitableEvent[CloseReason]:
         """Start the relay. Its end happens with the reason when the connection has ended.
 
-        It fails with :class:`~smartproxy.errors.DialFailed` when the target's TLS failed before a byte of an answer. ``client`` still has its connection then.
+        It fails with :class:`~smartproxy.errors.DialFailed` when the target's TLS failed before a byte of an answer. ``client``
+        still has its connection then.
 
         :param exchanged: payload bytes that were handed on before the link, each way; they are counted here.
         """

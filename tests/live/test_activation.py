@@ -129,7 +129,7 @@ class KeptTests(LiveCase):
         self.assertNotIn("no route has a use", again.printed)
 
     def test_what_the_new_configuration_has_no_use_for_is_closed(self):
-        """Of three workers one is left, and of two ports: the kernel would give clients to sockets of nobody."""
+        """Of three workers one is left, and of two ports: the kernel would give clients to sockets that no process accepts from."""
         front, other = self.port(), self.port()
         store = Store(self)
         before = ["env", f"NOTIFY_SOCKET={store.address}"]

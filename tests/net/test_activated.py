@@ -90,7 +90,7 @@ class ActivatedTests(SynchronousTestCase):
         self.assertEqual(len(self.taken(passed)), 1)
 
     def test_unused_socket_that_was_stored_is_closed(self):
-        """Its route was removed while the proxy was stopped: clients would wait for nobody."""
+        """Its route was removed while the proxy was stopped: the kernel would accept clients that are never served."""
         every = socket.create_server(("::", 0), family=socket.AF_INET6)
         self.addCleanup(every.close)
         host, number = self.address

@@ -113,7 +113,7 @@ class NotifierTests(SynchronousTestCase):
         self.assertEqual(len(self.stored()), 2)
 
     def test_what_a_former_process_has_stored_is_replaced(self):
-        """It had more workers, or other routes: systemd would keep sockets that nobody accepts from."""
+        """It had more workers, or other routes: systemd would keep sockets of which no connection is accepted."""
         notifier, one = self.notifier(), self.manager.fileno()
         notifier.follow_up(["_443", "_80"])
         notifier.store({"_443": [one]})
