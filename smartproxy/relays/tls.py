@@ -85,13 +85,11 @@ class TlsHalf(Half["TlsRelay"]):
     def _decrypt(self, channel: Channel) -> int:
         """Plaintext into the shared buffer. Returns how many bytes."""
         # Ciphertext is read only when the channel has none left, so its memory is bounded by one read.
-        if not self.buffered:
-            received = self._receive(CIPHER_VIEW)
-            if not received:
-                return 0
-            channel.feed_shared(received)
+        received = 0 if self.buffered else self._receive(CIPHER_VIEW)
+        if not received and not self.buffered:
+            return 0
         try:
-            got = channel.read()
+            got = channel.decrypt_shared(received) if received else channel.read()
         except TlsError as why:
             self._send_output()  # the alert that says why
             self.relay.tls_failed(self, str(why))
@@ -145,11 +143,13 @@ class TlsHalf(Half["TlsRelay"]):
             self.write(PLAIN_VIEW[:got])
         else:
             try:
-                self.channel.write_shared(got)
+                ready = self.channel.encrypt_shared(got)
             except TlsError:
                 self.relay.broken(self)
                 return
-            self._send_output()
+            self.write(CIPHER_VIEW[:ready])
+            if ready == CIPHER:
+                self._send_output()
         # Plaintext, counted when it is handed over. Records that wait in ``pending`` are at most one turn's.
         self.count(got, self.relay.poller.now)
 
@@ -163,10 +163,10 @@ class TlsHalf(Half["TlsRelay"]):
         if self.channel is None:
             if first:
                 self.write(first)
+        elif first:
+            self.write(self.channel.encrypt(first))  # the end of the handshake may be in it, too
         else:
-            if first:
-                self.channel.write(first, len(first))
-            self._send_output()  # the end of the handshake may be in it, too
+            self._send_output()
         if held:
             self.count(len(held), self.relay.poller.now)
 

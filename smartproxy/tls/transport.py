@@ -107,10 +107,7 @@ class TlsTransport:
         """Decrypt what is buffered, and from now on what is received."""
         self._input = following(INPUT, self._input, TlsEvent.RESUMED)
         self.lower.attach(self)
-        held = self.lower.consume()
-        if held:
-            self.channel.feed(held, len(held))
-        self._decrypt()
+        self._decrypt(self.lower.consume())
         if self.lower.ended:
             self.input_ended()
 
@@ -118,8 +115,7 @@ class TlsTransport:
 
     def data_received(self, data: bytes) -> None:
         """Decrypt received ciphertext."""
-        self.channel.feed(data, len(data))
-        self._decrypt()
+        self._decrypt(data)
 
     def input_ended(self) -> None:
         """Handle a FIN. Without a close_notify before it, data may be missing."""
@@ -143,13 +139,14 @@ class TlsTransport:
         upper, self._upper = self._upper, None
         return upper
 
-    def _decrypt(self) -> None:
+    def _decrypt(self, data: bytes) -> None:
+        """Decrypt ``data`` behind what the channel holds already."""
+        channel = self.channel
         try:
-            got = PLAIN
-            while (got == PLAIN or self.channel.problem) and self._upper is not None:
-                got = self.channel.read()
-                if got:
-                    self._upper.dataReceived(bytes(PLAIN_VIEW[:got]))
+            got = channel.decrypt(data)
+            while got and self._upper is not None:
+                self._upper.dataReceived(bytes(PLAIN_VIEW[:got]))
+                got = channel.read() if got == PLAIN or channel.problem else 0
         except TlsError as broken:
             self._flush()  # the alert that says why
             self._cut(Failure(TlsConnectionLost(str(broken))))
@@ -183,11 +180,11 @@ class TlsTransport:
         if self._output is not _OPEN or not data:
             return
         try:
-            self.channel.write(data, len(data))
+            records = self.channel.encrypt(data)
         except TlsError as broken:
             self._cut(Failure(ConnectionLost(str(broken))))
         else:
-            self._flush()
+            self.lower.transport.write(records)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Encrypt and send all of ``data``."""

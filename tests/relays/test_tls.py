@@ -277,7 +277,7 @@ class TlsRelayTests(WithinTls, SynchronousTestCase):
     def test_bytes_are_relayed_before_an_answer_meets_a_reset(self):
         """A channel's answer is sent after the bytes that were read, so that its failure cannot lose them."""
         world = self.linked()
-        world.relay.client.channel.write(b"an answer", 9)  # as to a change of keys: not sent yet
+        world.relay.client.channel.connection.send(b"an answer")  # as to a change of keys: not sent yet
         world.client.write(b"ask")
         world.client.rst()
         world.relay.client.ready(1)

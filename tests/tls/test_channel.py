@@ -1,0 +1,249 @@
+"""A channel passes bytes on whatever parts they come in, and its memory is that of an idle connection afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+from typing import TYPE_CHECKING, Any
+from unittest import SkipTest
+
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.errors import TlsError
+from smartproxy.tls.channel import CIPHER, CIPHER_VIEW, PLAIN, PLAIN_VIEW, RECORD, Channel
+from tests.relays.relaying import MIB, noise
+from tests.tls import talk
+from tests.tls.made import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.tls.made import Leaf
+
+CA = Authority()
+TO = talk.route(CA.leaf("a.example").plan())
+CONTEXTS = talk.contexts(talk.proxy(TO))
+#: What a connection may keep of what was moved, in bytes. OpenSSL's own buffers are 16 KiB and more.
+KEPT = 6 * 1024
+
+
+def pair(most: int = 0) -> tuple[Channel, Channel]:
+    """The client's and the server's end of a connection."""
+    connecting = talk.client(CA, most=most)
+    accepting = talk.connected(CONTEXTS, TO, connecting)
+    return Channel(connecting), Channel(accepting)
+
+
+def sealed(channel: Channel, data: bytes, size: int) -> bytes:
+    """``data`` in records of ``size`` bytes."""
+    return b"".join(channel.encrypt(data[at : at + size]) for at in range(0, len(data), size))
+
+
+def opened(channel: Channel, data: bytes, size: int) -> bytes:
+    """``data`` decrypted as the relay does it, received in parts of ``size`` bytes."""
+    plain = b""
+    for at in range(0, len(data), size):
+        part = data[at : at + size]
+        CIPHER_VIEW[: len(part)] = part
+        got = channel.decrypt_shared(len(part))
+        CIPHER_VIEW[: len(part)] = bytes(len(part))  # the next channel overwrites it
+        plain += PLAIN_VIEW[:got]
+        while got == PLAIN:
+            got = channel.read()
+            plain += PLAIN_VIEW[:got]
+    return plain
+
+
+def shared(channel: Channel, data: bytes) -> bytes:
+    """``data`` encrypted as the relay does it."""
+    made = b""
+    for at in range(0, len(data), PLAIN):
+        part = data[at : at + PLAIN]
+        PLAIN_VIEW[: len(part)] = part
+        ready = channel.encrypt_shared(len(part))
+        made += CIPHER_VIEW[:ready]
+        if ready == CIPHER:
+            made += channel.take_output()
+    return made
+
+
+class Heap(ctypes.Structure):
+    """What glibc tells of its heap: ``struct mallinfo2``."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    ]
+
+
+def in_use() -> int:
+    """Bytes of the heap that are in use, those of OpenSSL among them."""
+    try:
+        ask: Any = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        raise SkipTest("mallinfo2 of glibc 2.33 is needed to measure the memory of OpenSSL") from None
+    ask.restype = Heap
+    heap = ask()
+    return int(heap.uordblks + heap.hblkhd)
+
+
+class BytesTests(SynchronousTestCase):
+    def test_the_size_of_records_and_of_what_is_received_does_not_matter(self) -> None:
+        data = noise(PLAIN + 3 * RECORD + 5)
+        for most in (0, SSL.TLS1_2_VERSION):
+            for record in (700, RECORD - 1, RECORD, PLAIN):
+                for received in (700, RECORD, PLAIN, CIPHER):
+                    with self.subTest(most=most, record=record, received=received):
+                        client, server = pair(most)
+                        self.assertEqual(opened(server, sealed(client, data, record), received), data)
+
+    def test_bytes_that_wait_are_read_before_others(self) -> None:
+        data = noise(5 * RECORD)
+        client, server = pair()
+        came = sealed(client, data, RECORD)
+        for at in (0, 1000):
+            server.feed(came[at : at + 1000], 1000)
+        self.assertEqual(opened(server, came[2000:], PLAIN), data)
+
+    def test_both_ways_to_encrypt_give_all_of_it(self) -> None:
+        for size in (1, RECORD, RECORD + 1, PLAIN, 2 * PLAIN + 1):
+            data = noise(size)
+            for way in (Channel.encrypt, shared):
+                with self.subTest(size=size, way=way.__name__):
+                    client, server = pair()
+                    self.assertEqual(opened(client, way(server, data), CIPHER), data)
+
+    def test_output_that_waits_comes_first_even_where_it_fills_the_buffer(self) -> None:
+        for way in (Channel.encrypt, shared):
+            with self.subTest(way=way.__name__):
+                client, server = pair()
+                first, second = noise(PLAIN), noise(PLAIN - 7)
+                for at in range(0, PLAIN, RECORD):
+                    server.connection.send(first[at : at + RECORD])
+                self.assertEqual(opened(client, way(server, second), CIPHER), first + second)
+
+    def test_bytes_before_a_damaged_record_are_returned_before_the_failure(self) -> None:
+        for whole in (1, 4, 14):
+            with self.subTest(whole=whole):
+                client, server = pair()
+                data = noise(whole * RECORD)
+                came = sealed(client, data, RECORD)
+                damaged = sealed(client, noise(2 * RECORD), RECORD)
+                self.assertEqual(opened(server, came + damaged[:99] + b"!" + damaged[100:], CIPHER), data)
+                self.assertRaises(TlsError, server.read)
+
+    def test_a_damaged_record_fails_at_once_where_nothing_is_before_it(self) -> None:
+        client, server = pair()
+        damaged = sealed(client, noise(3 * RECORD), RECORD)
+        self.assertRaises(TlsError, opened, server, damaged[:99] + b"!" + damaged[100:], CIPHER)
+
+    def test_nothing_is_read_behind_a_close_notify(self) -> None:
+        client, server = pair()
+        client.say_end()
+        self.assertEqual(opened(server, client.take_output() + noise(MIB), PLAIN), b"")
+        self.assertTrue(server.ended)
+
+
+class MemoryTests(SynchronousTestCase):
+    """After every way to use a channel, its memory is what it was before it."""
+
+    def assert_kept(self, use: Callable[..., object], channel: Channel, *given: Any) -> None:
+        before = in_use()
+        use(channel, *given)
+        kept = in_use() - before
+        self.assertLess(kept, KEPT)
+        self.assertFalse(channel.problem)
+
+    def each(self) -> Iterator[tuple[Channel, Channel, bytes]]:
+        for most in (0, SSL.TLS1_2_VERSION):
+            for size in (1500, RECORD, PLAIN, MIB):
+                with self.subTest(most=most, size=size):
+                    client, server = pair(most)
+                    for one, other in ((client, server), (server, client)):
+                        opened(other, one.encrypt(b"first"), PLAIN)
+                    yield client, server, noise(size)
+
+    def test_received_bytes(self) -> None:
+        for client, server, data in self.each():
+            for record in (300, RECORD):
+                self.assert_kept(opened, server, sealed(client, data, record), PLAIN)
+
+    def test_bytes_that_were_received_before_they_were_read(self) -> None:
+        def fed(channel: Channel, data: bytes) -> None:
+            channel.feed(data, len(data))
+            while channel.read():
+                pass
+
+        for client, server, data in self.each():
+            self.assert_kept(fed, server, sealed(client, data[:PLAIN], RECORD))
+
+    def test_sent_bytes(self) -> None:
+        for _, server, data in self.each():
+            self.assert_kept(shared, server, data)
+            self.assert_kept(Channel.encrypt, server, data)
+
+    def test_sent_bytes_are_not_all_held_at_once(self) -> None:
+        """So that thousands of connections, each in the middle of a large transfer, take little memory, too."""
+        _, server = pair()
+        data = noise(PLAIN)
+        exchange, held = Channel._write_to_new, []
+
+        def spy(channel: Channel) -> None:
+            held.append(in_use())
+            exchange(channel)
+
+        self.patch(Channel, "_write_to_new", spy)
+        before = in_use()
+        shared(server, data)
+        self.assertLess(max(held) - before, 3 * RECORD)
+
+    def test_what_comes_behind_a_close_notify(self) -> None:
+        client, server = pair()
+        client.say_end()
+        opened(server, client.take_output(), PLAIN)
+        self.assert_kept(opened, server, noise(MIB), 1000)
+
+    def test_flights_of_a_handshake(self) -> None:
+        """An idle connection takes as much with a certificate for hundreds of names as with one for a single name."""
+        names = [f"{number}.of.many.example" for number in range(800)]
+        one, many = (self.of_servers(CA.leaf("a.example", *more)) for more in ((), names))
+        self.assertLess(many - one, KEPT)
+
+    def of_servers(self, leaf: Leaf) -> float:
+        """Bytes of memory that a server's end keeps after its handshake."""
+        to = talk.route(leaf.plan())
+        contexts = talk.contexts(talk.proxy(to))
+        context = talk.client_context(CA)
+        servers = [self.server(contexts.for_hello(to, talk.hello()), context) for _ in range(16)]
+        gc.collect()
+        before = in_use()
+        count = len(servers)
+        del servers
+        gc.collect()
+        return (before - in_use()) / count
+
+    def server(self, own: SSL.Context, of_client: SSL.Context) -> Channel:
+        accepting = SSL.Connection(own, None)
+        accepting.set_accept_state()
+        server, connecting = Channel(accepting), talk.client(context=of_client)
+        while True:
+            with contextlib.suppress(SSL.WantReadError):
+                connecting.do_handshake()
+            came = connecting.bio_read(1 << 16)
+            server.feed(came, len(came))
+            if server.handshake():
+                return server
+            connecting.bio_write(server.take_output())
