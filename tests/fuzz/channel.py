@@ -120,11 +120,12 @@ def _changed(came, begin, edits):
 def _receive(channel, came):
     """Give ``came`` to the channel as the relay does. Returns whether it was refused."""
     try:
-        if came:
-            channel.feed(came, len(came))
         if channel.handshake():
-            got = channel.read()
-            assert 0 <= got <= PLAIN
+            got = channel.decrypt(came)
+        else:
+            channel.feed(came, len(came))
+            got = channel.read() if channel.handshake() else 0
+        assert 0 <= got <= PLAIN
     except TlsError as error:
         check_message(str(error))
         return True
