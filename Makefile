@@ -12,6 +12,8 @@ STEP := .ci/step
 JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 # A process that has nothing left to do takes tests from another one: how long they take differs by three magnitudes.
 PARALLEL := --numprocesses=$(JOBS) --dist=worksteal
+# Tests that need no other program.
+UNIT := "not live and not installing"
 
 # Programs are started hundreds of times: none compiles its modules anew, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,25 +31,27 @@ demo: $(VENV)/.for-demo ## Run the demonstration until Ctrl-C
 	@trap : INT; $(BIN)/twistd -n --pidfile= smartproxy --config tap/demo.yaml; code=$$?; \
 		test $$code -eq 130 || exit $$code
 
-# What each runner is for. pytest runs every test and measures coverage. trial runs the tests on its TestCase once more,
-# because its own runner is the reference for clean reactors and lost errors. tests/live and test_packaging.py block on
-# other processes and never run a reactor, so trial has nothing to add there; nor in the tests of packages that know no
-# reactor, and of documents. tests/embedded is what an embedder writes with pytest-twisted, which keeps the reactor running
-# and so needs a process of its own.
+# What each runner is for. pytest runs every test. Coverage is measured of those that need no other program: it doubles their
+# CPU time, and the others cover next to nothing besides, because the proxies that they start are not measured. trial runs the
+# tests on its TestCase once more, because its own runner is the reference for clean reactors and lost errors. tests/live and
+# test_packaging.py block on other processes and never run a reactor, so trial has nothing to add there; nor in the tests of
+# packages that know no reactor, and of documents. tests/embedded is what an embedder writes with pytest-twisted, which keeps
+# the reactor running and so needs a process of its own.
 TRIAL := $(filter-out $(foreach each,live embedded fuzz model routing wire,tests/$(each)/),$(dir $(wildcard \
 	tests/*/__init__.py))) $(foreach each,callables check_callables demo embedded_groups embedding errors monitoring \
 	tap target_callables twistd_options,tests/test_$(each).py)
 
 test: peers lint docs $(VENV)/.for-check ## Everything that CI runs
 	@$(BIN)/coverage erase
-	@$(STEP) "pytest" $(BIN)/coverage run -m pytest $(PARALLEL)
+	@$(STEP) "pytest" $(BIN)/coverage run -m pytest $(PARALLEL) -m $(UNIT)
+	@$(STEP) "pytest, with other programs" $(BIN)/python -m pytest $(PARALLEL) -m "live or installing"
 	@$(STEP) "pytest-twisted" $(BIN)/coverage run -m pytest -o addopts="--strict-markers --strict-config -ra" tests/embedded
 	@$(BIN)/coverage combine --quiet
 	@$(STEP) "coverage" $(BIN)/coverage report
 	@$(STEP) "trial" $(BIN)/trial --reporter=text --jobs=$(JOBS) --temp-directory=_trial_temp $(TRIAL)
 
 unit: $(VENV)/.for-check ## The fast loop: every test that needs no other program, in parallel
-	@$(STEP) "pytest" $(BIN)/python -m pytest $(PARALLEL) -m "not live and not installing"
+	@$(STEP) "pytest" $(BIN)/python -m pytest $(PARALLEL) -m $(UNIT)
 
 # The first run also makes .venv-debian and .venv-compiled, which takes some minutes more.
 bench: peers $(VENV)/.for-demo ## Compare both builds with haproxy, nginx and plain Twisted, about fourteen minutes
@@ -117,8 +121,7 @@ NOT_WITH_LOWEST := --deselect tests/test_demo.py::DemoTests::test_passthrough_tl
 	--deselect $(FREED)::test_coroutine_that_is_cancelled_or_fails --deselect $(FREED)::test_late_header
 
 lowest: $(LOWEST)/.installed ## The fast loop with the oldest dependencies that setup.cfg allows
-	@$(STEP) "pytest, lowest versions" $(LOWEST)/bin/python -m pytest $(PARALLEL) -m "not live and not installing" \
-		$(NOT_WITH_LOWEST)
+	@$(STEP) "pytest, lowest versions" $(LOWEST)/bin/python -m pytest $(PARALLEL) -m $(UNIT) $(NOT_WITH_LOWEST)
 	@$(STEP) "pytest-twisted, lowest versions" $(LOWEST)/bin/python -m pytest \
 		-o addopts="--strict-markers --strict-config -ra" tests/embedded
 
