@@ -12,8 +12,9 @@ STEP := .ci/step
 JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 # A process that has nothing left to do takes tests from another one: how long they take differs by three magnitudes.
 PARALLEL := --numprocesses=$(JOBS) --dist=worksteal
-# Tests that need no other program.
-UNIT := "not live and not installing"
+# Tests that start other programs, and all others. Not selected by marks, because every process would load all tests for that.
+PROGRAMS := tests/live tests/test_packaging.py
+UNIT := $(foreach each,$(PROGRAMS),--ignore=$(each))
 
 # Programs are started hundreds of times: none compiles its modules anew, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -43,15 +44,15 @@ TRIAL := $(filter-out $(foreach each,live embedded fuzz model routing wire,tests
 
 test: peers lint docs $(VENV)/.for-check ## Everything that CI runs
 	@$(BIN)/coverage erase
-	@$(STEP) "pytest" $(BIN)/coverage run -m pytest $(PARALLEL) -m $(UNIT)
-	@$(STEP) "pytest, with other programs" $(BIN)/python -m pytest $(PARALLEL) -m "live or installing"
+	@$(STEP) "pytest" $(BIN)/coverage run -m pytest $(PARALLEL) $(UNIT)
+	@$(STEP) "pytest, with other programs" $(BIN)/python -m pytest $(PARALLEL) $(PROGRAMS)
 	@$(STEP) "pytest-twisted" $(BIN)/coverage run -m pytest -o addopts="--strict-markers --strict-config -ra" tests/embedded
 	@$(BIN)/coverage combine --quiet
 	@$(STEP) "coverage" $(BIN)/coverage report
 	@$(STEP) "trial" $(BIN)/trial --reporter=text --jobs=$(JOBS) --temp-directory=_trial_temp $(TRIAL)
 
 unit: $(VENV)/.for-check ## The fast loop: every test that needs no other program, in parallel
-	@$(STEP) "pytest" $(BIN)/python -m pytest $(PARALLEL) -m $(UNIT)
+	@$(STEP) "pytest" $(BIN)/python -m pytest $(PARALLEL) $(UNIT)
 
 # The first run also makes .venv-debian and .venv-compiled, which takes some minutes more.
 bench: peers $(VENV)/.for-demo ## Compare both builds with haproxy, nginx and plain Twisted, about fourteen minutes
@@ -121,7 +122,7 @@ NOT_WITH_LOWEST := --deselect tests/test_demo.py::DemoTests::test_passthrough_tl
 	--deselect $(FREED)::test_coroutine_that_is_cancelled_or_fails --deselect $(FREED)::test_late_header
 
 lowest: $(LOWEST)/.installed ## The fast loop with the oldest dependencies that setup.cfg allows
-	@$(STEP) "pytest, lowest versions" $(LOWEST)/bin/python -m pytest $(PARALLEL) -m $(UNIT) $(NOT_WITH_LOWEST)
+	@$(STEP) "pytest, lowest versions" $(LOWEST)/bin/python -m pytest $(PARALLEL) $(UNIT) $(NOT_WITH_LOWEST)
 	@$(STEP) "pytest-twisted, lowest versions" $(LOWEST)/bin/python -m pytest \
 		-o addopts="--strict-markers --strict-config -ra" tests/embedded
 
