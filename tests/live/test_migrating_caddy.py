@@ -9,6 +9,7 @@ from tests.live.backends import over_tls, page
 from tests.live.certificates import Authority
 from tests.live.migrating import REFUSED, MigrationCase, folder, pair, replaced
 from tests.live.programs import needed
+from tests.live.terminating import in_order
 
 _GLOBAL = """\
 {
@@ -43,7 +44,7 @@ class CaddySitesTests(MigrationCase):
         self.targets = {
             ("10.1.0.11", 8080): self.backend(page("shop")),
             ("10.1.0.21", 8443): self.backend(
-                over_tls(self.authority.server("account.internal"), page("account"))
+                over_tls(self.authority.server("account.internal"), in_order(page("account")))
             ),
         }
 
