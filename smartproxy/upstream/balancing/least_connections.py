@@ -58,7 +58,7 @@ class LeastConnections:
         heap = self._heap
         kept: list[_Entry] = []
         chosen = None
-        last = None
+        passed = None
         while heap:
             entry = heap[0]
             candidate = entry[4]
@@ -66,13 +66,14 @@ class LeastConnections:
                 heappop(heap)
             elif (tried and candidate in tried) or (candidate.is_ramping and candidate.passes()):
                 kept.append(heappop(heap))
-                last = candidate if not (tried and candidate in tried) else last
+                if passed is None and not (tried and candidate in tried):
+                    passed = candidate
             else:
                 chosen = candidate
                 break
         for entry in kept:
             heappush(heap, entry)
-        chosen = chosen or last  # all the others are in their slow start
+        chosen = chosen or passed  # all pass their turns on: the first of them has the lowest load
         if chosen is not None:
             self._turns += 1
             chosen.member.turn = self._turns

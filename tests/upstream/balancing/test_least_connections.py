@@ -58,3 +58,15 @@ class LeastConnectionsTests(GroupCase):
         self.group.release(first)
         self.assertEqual(self.group.take("x", [first]).name, "b")
         self.assertEqual(self.group.take("x").name, "a")
+
+    def test_targets_that_all_start_slowly_share_connections_evenly(self):
+        """After an outage of all, none must get nearly every connection: each still passes most of its turns on."""
+        self.configure("abc", LEAST, slow_start=30.0)
+        for passed in (False, True):
+            self.clock.advance(60)
+            for name in "abc":
+                self.member(name).check(passed=passed, now=self.clock.seconds())
+        self.clock.advance(3)
+        shared = Counter(one.name for one in self.hold(90))
+        self.assertEqual(sum(shared.values()), 90)
+        self.assertLessEqual(max(shared.values()) - min(shared.values()), 2, shared)
