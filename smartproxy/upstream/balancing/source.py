@@ -103,19 +103,25 @@ class SourceHash:
         return place
 
     def _choose_from(self, at: int, lot: int, tried: Collection[Candidate]) -> Candidate | None:
-        """The first one from ``at`` on that may be chosen; where all have too many, the first of them."""
+        """The first one from ``at`` on that may be chosen.
+
+        Where each has too many or is in its slow start, the first one whose slow start admits the client.
+        """
         passed: set[Candidate] = set()
         first: Candidate | None = None
+        first_ready: Candidate | None = None
         for owner in self._from(at):
             if not owner.inside or owner in passed or owner in tried:
                 continue
-            if not self._is_overloaded(owner) and not (owner.is_ramping and lot > owner.share() * _HIGHEST):
-                return owner
+            if not (owner.is_ramping and lot > owner.share() * _HIGHEST):
+                if not self._is_overloaded(owner):
+                    return owner
+                first_ready = first_ready or owner
             first = first or owner
             passed.add(owner)
             if len(passed) == len(self._inside):
                 break
-        return first
+        return first_ready or first
 
     def owner(self, client: str) -> Candidate | None:
         """Whose client ``client`` is while every candidate may be chosen."""

@@ -72,6 +72,19 @@ class SourceTests(SourceCase):
         self.fail_dial("b")
         self.assertEqual([one.name for one in self.hold(50)], ["a"] * 50)
 
+    def test_bounded_load_does_not_end_a_slow_start(self):
+        """A target that comes back without connections makes all others look overloaded: it must not get its clients at once."""
+        self.configure("abc", SOURCE, slow_start=30.0)
+        self.member("a").check(passed=False, now=self.clock.seconds())
+        for client in CLIENTS[:400]:
+            self.hold(1, client)
+        self.clock.advance(60)
+        self.member("a").check(passed=True, now=self.clock.seconds())
+        self.clock.advance(3)
+        used = Counter(self.hold(1, client)[0].name for client in CLIENTS[400:700])
+        self.assertLess(used["a"], 30)  # a tenth of its third, and some by chance
+        self.assertGreater(min(used["b"], used["c"]), 60)
+
     def test_thousand_weighted_targets_make_bounded_rings(self):
         self.configure(weighted(**{f"t{n}": 1 + n for n in range(1000)}), SOURCE)
         rings = self.group._balancer._rings
