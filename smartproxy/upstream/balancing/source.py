@@ -125,7 +125,7 @@ class SourceHash:
 
     def owner(self, client: str) -> Candidate | None:
         """Whose client ``client`` is while every candidate may be chosen."""
-        return self._placed(client)[0] if self._rings else None
+        return (self._places.get(client) or self._placed(client))[0] if self._rings else None
 
     def _from(self, at: int) -> Iterator[Candidate]:
         """The owners of all points, in the order of their distances from ``at`` divided by their weights."""

@@ -72,6 +72,18 @@ class SourceTests(SourceCase):
         self.fail_dial("b")
         self.assertEqual([one.name for one in self.hold(50)], ["a"] * 50)
 
+    def test_place_of_a_client_is_found_once_for_many_ejected_targets(self):
+        """Each connection asks for every ejected target that is due whether this client is to probe it."""
+        self.configure(weighted(**{f"t{n}": 1 for n in range(100)}), SOURCE)
+        for number in range(1, 100):
+            self.fail_dial(f"t{number}")
+        self.clock.advance(10)
+        balancer, placed = self.group._balancer, []
+        find = balancer._placed
+        self.patch(balancer, "_placed", lambda client: placed.append(client) or find(client))
+        self.use(2)
+        self.assertEqual(len(placed), 1)
+
     def test_bounded_load_does_not_end_a_slow_start(self):
         """A target that comes back without connections makes all others look overloaded: it must not get its clients at once."""
         self.configure("abc", SOURCE, slow_start=30.0)
