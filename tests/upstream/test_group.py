@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError
 from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import Algorithm, GroupPlan, PassiveHealthPlan, QueuePlan
+from smartproxy.upstream.candidate import Candidate
 from smartproxy.upstream.member import HandState
 from smartproxy.upstream.tiers import Tier
 from tests.upstream.grouping import CLIENT, GroupCase, target
@@ -298,3 +299,20 @@ class SlowStartTests(GroupCase):
             self.member("b").check(passed=False, now=0.0)
             self.member("b").check(passed=True, now=0.0)
             self.assertEqual(self.use(10), "b" * 10)
+
+    def test_choosing_among_many_that_start_slowly_is_bounded(self):
+        """After an outage of them all, a connection must not wait until a thousand targets have passed on a hundred turns each."""
+        names = [f"t{number}" for number in range(300)]
+        asked, share = [], Candidate.share
+        self.patch(Candidate, "share", lambda one: asked.append(one) or share(one))
+        for algorithm in Algorithm:
+            self.setUp()
+            self.configure([target(name) for name in names], algorithm, slow_start=30.0)
+            for passed in (False, True):
+                for name in names:
+                    self.member(name).check(passed=passed, now=0.0)
+            asked.clear()
+            used = {self.hold(1, f"192.0.2.{number}")[0].name for number in range(5)}
+            self.assertLess(len(asked), 5 * (100 if algorithm is Algorithm.SOURCE else 1500), algorithm)
+            if algorithm is not Algorithm.FIRST:
+                self.assertGreater(len(used), 1, algorithm)

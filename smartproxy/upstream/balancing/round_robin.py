@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
     from smartproxy.upstream.candidate import Candidate
 
+#: Turns that candidates in their slow start pass on before one of them is chosen: after an outage of a thousand targets, each
+#: may pass on a hundred. As they are whole rounds, the one that is chosen is another one each time.
+_MOST_PASSED = 1000
+
 
 class RoundRobin:
     """In turn."""
@@ -27,10 +31,12 @@ class RoundRobin:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Candidate]] = []
         self._now = 0.0
+        self._inside = 0
 
     def begin(self, candidates: Sequence[Candidate]) -> None:
         """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._heap = []
+        self._inside = 0
         for place, candidate in enumerate(candidates):
             if candidate.member.due is None:
                 # Spread, so that several heavy ones do not all come before the first light one.
@@ -38,6 +44,7 @@ class RoundRobin:
 
     def enter(self, candidate: Candidate) -> None:
         """See :class:`~smartproxy.upstream.interfaces.Balancer`. One that was away does not catch up, and is not behind either."""
+        self._inside += 1
         if not candidate.queued:
             candidate.queued = True
             due = min(max(candidate.member.due or 0.0, self._now), self._now + candidate.stride)
@@ -46,6 +53,7 @@ class RoundRobin:
 
     def leave(self, candidate: Candidate) -> None:
         """See :class:`~smartproxy.upstream.interfaces.Balancer`. It stays in the heap until it is due."""
+        self._inside -= 1
 
     def changed(self, candidate: Candidate) -> None:
         """See :class:`~smartproxy.upstream.interfaces.Balancer`. The number of connections does not matter."""
@@ -55,6 +63,7 @@ class RoundRobin:
         heap = self._heap
         kept: list[tuple[float, int, Candidate]] | None = None
         chosen = None
+        passed = 0
         while heap:
             due, index, candidate = heap[0]
             if not candidate.inside:
@@ -69,10 +78,14 @@ class RoundRobin:
             heapreplace(heap, (following, index, candidate))
             if not kept:  # else time has not come so far: those are due before
                 self._now = due
-            if not (candidate.is_ramping and candidate.passes()):
+            if not (candidate.is_ramping and candidate.passes()) or passed >= self._most_passed():
                 chosen = candidate
                 break
+            passed += 1
         if kept:
             heap += kept
             heapify(heap)
         return chosen
+
+    def _most_passed(self) -> int:
+        return self._inside * max(1, _MOST_PASSED // max(self._inside, 1))
