@@ -57,24 +57,33 @@ class LeastConnections:
         """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         heap = self._heap
         kept: list[_Entry] = []
-        chosen = None
-        passed = None
+        chosen = ramping = passed = None
         while heap:
             entry = heap[0]
             candidate = entry[4]
             if entry[3] != candidate.stamp:
                 heappop(heap)
-            elif (tried and candidate in tried) or (candidate.is_ramping and candidate.passes()):
-                kept.append(heappop(heap))
-                if passed is None and not (tried and candidate in tried):
-                    passed = candidate
-            else:
-                chosen = candidate
-                break
+                continue
+            if not (tried and candidate in tried):
+                if not candidate.is_ramping:
+                    chosen = candidate
+                    break
+                passed = passed or candidate
+                if not candidate.passes() and (ramping is None or _crowding(candidate) < _crowding(ramping)):
+                    ramping = candidate
+            kept.append(heappop(heap))
         for entry in kept:
             heappush(heap, entry)
+        # One that comes back has the fewest connections: without the comparison it would get its share of those of all.
+        if ramping is not None and (chosen is None or _crowding(ramping) < chosen.load):
+            chosen = ramping
         chosen = chosen or passed  # all pass their turns on: the first of them has the lowest load
         if chosen is not None:
             self._turns += 1
             chosen.member.turn = self._turns
         return chosen
+
+
+def _crowding(candidate: Candidate) -> float:
+    """Connections per weight, as much of it as ``candidate`` has in its slow start."""
+    return candidate.member.active * candidate.stride / candidate.share()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartproxy.model.plan import Algorithm
-from tests.upstream.grouping import GroupCase, weighted
+from tests.upstream.grouping import GroupCase, target, weighted
 
 LEAST = Algorithm.LEAST_CONNECTIONS
 
@@ -70,3 +70,18 @@ class LeastConnectionsTests(GroupCase):
         shared = Counter(one.name for one in self.hold(90))
         self.assertEqual(sum(shared.values()), 90)
         self.assertLessEqual(max(shared.values()) - min(shared.values()), 2, shared)
+
+    def test_slow_start_in_a_large_group_limits_connections(self):
+        """At a tenth of its slow start, a target must not have more than a tenth of the connections that the others have."""
+        names = [f"t{number}" for number in range(50)]
+        self.configure([target(name) for name in names], LEAST, slow_start=30.0)
+        self.member("t7").check(passed=False, now=self.clock.seconds())
+        self.hold(49 * 40)
+        self.clock.advance(60)
+        self.member("t7").check(passed=True, now=self.clock.seconds())
+        self.clock.advance(3)
+        self.hold(400)
+        self.assertIn(self.member("t7").active, (4, 5))
+        self.clock.advance(12)
+        self.hold(400)
+        self.assertLess(abs(self.member("t7").active - 26), 3)
