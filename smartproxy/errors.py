@@ -73,11 +73,14 @@ class Refused(SmartProxyError):
     :ivar reason: the label that it is counted under.
     :ivar detail: for the logs: one line of plain ASCII.
     :ivar side: the end that ended the connection; ``None``: the one that the reason is due to.
+    :raises TypeError: where ``reason`` is no :class:`RejectReason`.
     """
 
     side: EndedBy | None = None
 
     def __init__(self, reason: RejectReason, detail: str = "", side: EndedBy | None = None) -> None:
+        if not isinstance(reason, RejectReason):
+            raise TypeError(f"reason must be a RejectReason, like RejectReason.NO_ROUTE (got {reason!r})")
         super().__init__(reason.value, detail)
         self.reason = reason
         self.detail = detail

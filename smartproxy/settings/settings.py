@@ -86,7 +86,10 @@ class Settings(Configuration):
         :param format: ``yaml``, ``json`` or ``toml``.
         :param file: names the source in messages; relative paths in the text are relative to its directory.
         :raises ConfigurationError: with every problem found.
+        :raises TypeError: where ``text`` is no string.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"text must be a str (got {type(text).__name__})")
         return cls._parse(text, format, file)
 
     @classmethod

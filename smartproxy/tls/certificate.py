@@ -172,7 +172,10 @@ def self_signed_certificate(names: Sequence[str]) -> CertificatePlan:
     """Make a self-signed certificate with a new key.
 
     :param names: host names, wildcards and addresses; without any that a certificate can carry, it is for ``localhost``.
+    :raises TypeError: for one name that is not in a list: its letters would be the names.
     """
+    if isinstance(names, str):
+        raise TypeError(f"names must be a list of names: write [{names!r}]")
     carried = [name for name in names if name != "*"] or ["localhost"]
     now = dt.datetime.now(dt.UTC)
     return signed_by_itself(

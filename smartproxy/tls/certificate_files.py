@@ -99,7 +99,11 @@ def certificate_from_pem(chain: bytes, key: bytes, secret: bytes | None = None) 
     :param key: PEM.
     :param secret: the passphrase of the key, if it is encrypted.
     :raises InvalidCertificate: if they cannot be used.
+    :raises TypeError: where one is not bytes.
     """
+    for name, pem in {"chain": chain, "key": key, "secret": secret or b""}.items():
+        if not isinstance(pem, bytes | bytearray):
+            raise TypeError(f"{name} must be bytes (got {type(pem).__name__})")
     if _are_swapped(chain, key):
         raise InvalidCertificate("is a private key, and key a certificate: cert and key are swapped", "cert")
     return _plan(certificates_in(chain, "", "cert"), _key(key, secret, "", "key"), "", "key")

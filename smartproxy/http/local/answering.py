@@ -160,7 +160,10 @@ def octets(data: bytes | bytearray | memoryview) -> memoryview:
 
     :raises TypeError: where it is no buffer.
     """
-    view = memoryview(data)
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(f"a body must be bytes (got {type(data).__name__})") from None
     is_usual = view.ndim == 1 and view.format == "B" and view.c_contiguous
     return view if is_usual else memoryview(view.tobytes())
 
