@@ -102,6 +102,23 @@ class UnknownKeyTests(SynchronousTestCase):
                 [problem.split(": ", 2)[2] for problem in error.problems], [message], (table, word)
             )
 
+    def test_words_in_tables_of_http_are_answered_with_their_keys(self) -> None:
+        """The same words mean keys of other tables elsewhere: ``origin`` is a target there."""
+        route = "routes: [{name: web, match: {ports: 80}, action: {targets: [{host: a, port: 1}], http: {%s: {%s: 9s}}}}]"
+        for table, word, key in (
+            ("pool", "idle", "idleTimeout"),
+            ("pool", "timeout", "idleTimeout"),
+            ("pool", "inactivityTimeout", "idleTimeout"),
+            ("pool", "keepalive_timeout", "idleTimeout"),
+            ("websocket", "idle", "idleTimeout"),
+            ("websocket", "timeout", "idleTimeout"),
+            ("websocket", "inactivityTimeout", "idleTimeout"),
+            ("websocket", "origin", "origins"),
+        ):
+            error = self.assertRaises(ConfigurationError, Settings.parse, route % (table, word), "yaml", "f")
+            place = f"f:1: routes[0].action.http.{table}.{word}"
+            self.assertEqual(error.problems, [f'{place}: unknown key; did you mean "{key}"?'])
+
     def test_required_key_in_another_spelling_is_reported_once(self) -> None:
         text = "routes:\n  - nane: web\n    match: {port: 80}\n    action: {type: block}\n"
         error = self.assertRaises(ConfigurationError, Settings.parse, text, "yaml", "f")

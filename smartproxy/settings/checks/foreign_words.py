@@ -94,6 +94,11 @@ _HERE: Final[dict[str, dict[str, str]]] = {
         "strategy": "algorithm",
     },
     "response": {"code": "status", "text": "body", "content": "body"},
+    "pool": dict.fromkeys(("idle", "timeout", "inactivitytimeout", "keepalivetimeout"), "idleTimeout"),
+    "websocket": {
+        **dict.fromkeys(("idle", "timeout", "inactivitytimeout"), "idleTimeout"),
+        "origin": "origins",
+    },
 }
 
 #: Words with several meanings.
