@@ -10,7 +10,7 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
-from smartproxy.settings.tables.hints import host_hint
+from smartproxy.settings.tables.hints import host_hint, quotes_hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,8 @@ def suggestion(detail: ErrorDetails, path: KeyPath) -> str:
     kind = detail["type"]
     if kind in {"int_type", "float_type", "bool_type"}:
         return _scalar(written, kind)
+    if kind == "string_type":
+        return quotes_hint(written)
     if kind == "literal_error":
         return _choice(written, detail.get("ctx", {}))
     if kind in {"model_type", "model_attributes_type", "dict_type", "shape"}:

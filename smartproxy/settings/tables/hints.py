@@ -210,6 +210,11 @@ def size_hint(written: object) -> str:
     return _write(meant) if meant not in {"", text} else ""
 
 
+def quotes_hint(written: object) -> str:
+    """For a number, or ``true`` or ``false``, where a string is due."""
+    return "put it in quotes" if isinstance(written, int | float) else ""
+
+
 def header_hint(written: str) -> str:
     """For the value that a header is set to."""
     return "to remove a header, list it in remove" if not written else ""

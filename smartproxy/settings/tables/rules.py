@@ -19,6 +19,7 @@ from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.routing import domains, paths
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings.tables import units
+from smartproxy.settings.tables.hints import header_hint, quotes_hint
 from smartproxy.tls.identity import checked_pattern
 from smartproxy.wire import proxy_tlv
 from smartproxy.wire.host import NAME_LIMIT, host_name, is_address
@@ -116,7 +117,10 @@ class StringRule(Rule):
                 raise ValueError(message)
 
         def hint_for(written: object) -> str:
-            return hint(written) if hint is not None and isinstance(written, str) else ""
+            if isinstance(written, str):
+                return hint(written) if hint is not None else ""
+            # The other hints are for names, paths and addresses: a number in place of one is not a matter of quotes.
+            return quotes_hint(written) if hint in {None, header_hint} and test(str(written)) else ""
 
         super().__init__(check, hint_for, **({"type": "string"} | schema))
 
