@@ -133,7 +133,10 @@ class Connection:
         """Send ``data``. Returns when more can be written without exceeding the send buffer.
 
         :raises twisted.internet.error.ConnectionClosed: after :meth:`end` or :meth:`close`, or when the connection is lost.
+        :raises TypeError: where ``data`` is not bytes.
         """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"data must be bytes (got {type(data).__name__})")
         await self._served.output.write(data)
 
     async def wait(self, seconds: float) -> None:

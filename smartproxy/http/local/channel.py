@@ -91,7 +91,7 @@ class ResourceChannel:
 
     def _begin(self, client: AnswerReceiver, status: int, reason: bytes, headers: Any) -> None:
         if status not in _FINAL:
-            raise ValueError(f"status must be 200 to 599 (got {status})")
+            raise ValueError(f"status must be 200 to 599 (got {status!r})")
         if not _REASON.fullmatch(reason):
             reason = phrase(status).encode()
         every = getattr(headers, "getAllRawHeaders", None)

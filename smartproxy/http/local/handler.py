@@ -223,7 +223,7 @@ class HandlerAnswerer(LocalAnswerer):
         """Send the answer."""
         self._require_unanswered()
         if status not in _FINAL:
-            raise ValueError(f"status must be 200 to 599 (got {status})")
+            raise ValueError(f"status must be 200 to 599 (got {status!r})")
         fields = _fields(headers)
         if isinstance(body, bytes | bytearray | memoryview):
             data = octets(body)
@@ -315,7 +315,7 @@ class HandlerAnswerer(LocalAnswerer):
         """Send an answer of 1xx."""
         self._require_unanswered()
         if status not in _INFORMATIONAL:
-            raise ValueError(f"status must be 102 to 199 (got {status})")
+            raise ValueError(f"status must be 102 to 199 (got {status!r})")
         if self.client is not None:
             self.client.informational(AnswerHead(status, phrase(status).encode(), (1, 1), _fields(headers)))
 

@@ -52,7 +52,7 @@ class RedirectAnswers(LocalAnswers):
         if not is_template(to):
             raise ValueError(f"not a template for a redirect: {to!r}")
         if status not in REDIRECTS:
-            raise ValueError(f"status must be one of {sorted(REDIRECTS)} (got {status})")
+            raise ValueError(f"status must be one of {sorted(REDIRECTS)} (got {status!r})")
         self.to = to
         self.status = status
         self._template = compiled(to, path, _escaped)

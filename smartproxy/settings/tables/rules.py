@@ -205,8 +205,11 @@ def check_name_pattern(written: object) -> None:
 
 def check_handler(written: object) -> None:
     is_reference = isinstance(written, str) and HANDLER.fullmatch(written)
-    if not is_reference and not is_handler(written):
-        raise ValueError('must be written "package.module:callable"')
+    if is_reference or is_handler(written):
+        return
+    if isinstance(written, str | int | float | list | dict):
+        raise ValueError('must be written "package.module:callable"')  # noqa: TRY004 - pydantic collects ValueError only
+    raise ValueError("is not a handler: neither a callable nor a protocol factory")
 
 
 def is_file_path(written: str) -> bool:
