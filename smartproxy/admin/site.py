@@ -188,7 +188,7 @@ class Front(Resource):
 
 
 def _set_head(http_request: BoundedRequest, reply: Reply) -> None:
-    http_request.setResponseCode(reply.status)
+    http_request.setResponseCode(reply.status, http_response.phrase(reply.status).encode())
     headers = {**_ALWAYS, "Content-Type": reply.content_type, "Content-Length": str(len(reply.body))}
     for name, value in (*headers.items(), *reply.headers):
         http_request.setHeader(name, value)

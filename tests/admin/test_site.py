@@ -183,6 +183,13 @@ class BodyTests(SynchronousTestCase):
             Listener().ask("PUT", "/api/v1/routes", body=b"[" + b"9" * 10_000 + b"]").status, 400
         )
 
+    def test_every_status_has_its_reason_phrase(self):
+        """Twisted knows none for 422."""
+        body = b'{"state": "dwon"}'
+        head = b"PUT /api/v1/targets/web/none HTTP/1.1\r\nHost: 127.0.0.1:8404\r\nContent-Length: %d\r\n\r\n"
+        said = Listener().send(head % len(body) + body).value()
+        self.assertEqual(said.partition(b"\r\n")[0], b"HTTP/1.1 422 Unprocessable Content")
+
     def test_form_is_not_parsed(self):
         listener = Listener()
         form = "Content-Type: multipart/form-data; boundary=x"
