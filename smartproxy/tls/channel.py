@@ -42,6 +42,10 @@ _AT_ONCE = 2 * RECORD
 #: OpenSSL's memory that has held no more bytes than this is kept; to exchange it takes 1 us.
 _SMALL = 2048
 
+#: Plaintext that may wait to be encrypted. OpenSSL writes nothing while it has a part of a handshake message: of a ticket,
+#: say, that a target with small records sends in several of them. The rest follows as a rule at once.
+_LATE = 2 * PLAIN
+
 _plain = bytearray(PLAIN)
 _cipher = bytearray(CIPHER)
 _plain_at = ffi.from_buffer(_plain)
@@ -62,7 +66,9 @@ class Channel:
     :ivar problem: why the next read will fail: what follows the bytes that were read last is not valid TLS. Else empty.
     """
 
-    __slots__ = ("_borrowed", "_from", "_into", "_ssl", "_unread", "connection", "ended", "problem")
+    __slots__ = (
+        "_borrowed", "_ends_late", "_from", "_into", "_late", "_ssl", "_unread", "connection", "ended", "problem",
+    )  # fmt: skip
 
     def __init__(self, connection: SSL.Connection) -> None:
         inside: Any = connection
@@ -74,6 +80,8 @@ class Channel:
         self._borrowed = (
             False  # whether OpenSSL has read from memory of the caller's, to which nothing can be added
         )
+        self._late = b""  # what waits to be encrypted: see _LATE
+        self._ends_late = False  # whether our close_notify waits likewise
         self.ended = False
         self.problem = ""
 
@@ -151,6 +159,8 @@ class Channel:
                 self._check_read(result, got)
                 break
             got += result
+        if (self._late or self._ends_late) and not self.problem:
+            self._write_late()
         return got
 
     def _check_read(self, result: int, got: int) -> None:
@@ -246,23 +256,50 @@ class Channel:
         """Put our close_notify into the output. The peer may still send (RFC 8446, 6.1)."""
         try:
             self.connection.shutdown()
+            self._ends_late = False
         except SSL.Error:
-            return  # the handshake is not complete: there is nothing to end
+            # There is a part of a handshake message; or the handshake is not complete, and there is nothing to end.
+            self._ends_late = True
 
     def _encrypt(self, at: Any, count: int) -> int:
         """Encrypt at most :data:`PLAIN` bytes, and move the output, some records at a time. Returns how many bytes of it."""
+        if self._late:
+            return self._encrypt_late(at, count)
         made = written = 0
         while written < count:
             result = lib.SSL_write(self._ssl, at + written, min(_AT_ONCE, count - written))
-            # Into memory a write never blocks: less than all means that the connection has ended.
             if result <= 0:
                 self._check(result)
-                raise TlsError("the connection accepts no more data")
+                self._keep(at + written, count - written)
+                break
             written += result
             made += max(lib.BIO_read(self._from, _cipher_at + made, CIPHER - made), 0)
         if _SMALL < made < CIPHER:
             self._write_to_new()
         return made
+
+    def _keep(self, at: Any, count: int) -> None:
+        """Keep plaintext until the rest of the peer's message has been received."""
+        if len(self._late) + count > _LATE or self._ends_late:
+            raise TlsError("the connection accepts no more data")
+        self._late += ffi.buffer(at, count)[:]
+
+    def _encrypt_late(self, at: Any, count: int) -> int:
+        """As :meth:`_encrypt`, while other plaintext waits."""
+        self._keep(at, count)
+        self._write_late()
+        return self.output()
+
+    def _write_late(self) -> None:
+        """Encrypt what waits, and then our end, if that is possible now."""
+        while self._late:
+            result = lib.SSL_write(self._ssl, ffi.from_buffer(self._late), len(self._late))
+            if result <= 0:
+                self._check(result)
+                return
+            self._late = self._late[result:]
+        if self._ends_late:
+            self.say_end()
 
     def _write_to_new(self) -> None:
         """Let OpenSSL write into new memory; what it wrote into before, which is empty, is freed."""

@@ -8,6 +8,9 @@ import gc
 from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -67,6 +70,35 @@ def shared(channel: Channel, data: bytes) -> bytes:
         if ready == CIPHER:
             made += channel.take_output()
     return made
+
+
+class Handwritten:
+    """Messages of a server with TLS 1.3 behind its handshake, sealed by hand: OpenSSL sends none in parts of a few bytes."""
+
+    def __init__(self) -> None:
+        context = talk.client_context(CA)
+        secrets: list[bytes] = []
+        context.set_keylog_callback(lambda _, line: secrets.append(line))
+        connecting = talk.client(context=context)
+        self.server = talk.connected(CONTEXTS, TO, connecting)
+        self.client = Channel(connecting)
+        (line,) = (each for each in secrets if each.startswith(b"SERVER_TRAFFIC_SECRET_0"))
+        self._secret = bytes.fromhex(line.split()[-1].decode())
+        self._number = 2  # behind the two tickets
+
+    def _expand(self, label: bytes, length: int) -> bytes:
+        """HKDF-Expand-Label of RFC 8446, 7.1."""
+        info = length.to_bytes(2, "big") + bytes([6 + len(label)]) + b"tls13 " + label + bytes(1)
+        return HKDFExpand(hashes.SHA384(), length, info).derive(self._secret)
+
+    def message(self, part: bytes) -> bytes:
+        """A record with a part of a handshake message (RFC 8446, 5.2 and 5.3)."""
+        head = b"\x17\x03\x03" + (len(part) + 17).to_bytes(2, "big")
+        nonce = int.from_bytes(self._expand(b"iv", 12), "big") ^ self._number
+        self._number += 1
+        return head + AESGCM(self._expand(b"key", 32)).encrypt(
+            nonce.to_bytes(12, "big"), part + b"\x16", head
+        )
 
 
 class Heap(ctypes.Structure):
@@ -155,6 +187,39 @@ class BytesTests(SynchronousTestCase):
         client.say_end()
         self.assertEqual(opened(server, client.take_output() + noise(MIB), PLAIN), b"")
         self.assertTrue(server.ended)
+
+    def test_bytes_and_end_wait_for_the_rest_of_a_message(self) -> None:
+        """OpenSSL writes nothing in between: a server with small records sends a ticket in several of them."""
+        update = b"\x18\x00\x00\x01\x00"
+        for way in (Channel.encrypt, shared):
+            with self.subTest(way=way.__name__):
+                peer = Handwritten()
+                client, server, data = peer.client, Channel(peer.server), noise(PLAIN + RECORD)
+                self.assertEqual(opened(client, peer.message(update[:4]), PLAIN), b"")
+                self.assertEqual(way(client, data[:PLAIN]), b"")
+                self.assertEqual(way(client, data[PLAIN:]), b"")
+                client.say_end()
+                self.assertRaises(TlsError, way, client, b"behind the end")
+                self.assertEqual(client.take_output(), b"")
+                self.assertEqual(opened(client, peer.message(update[4:]), PLAIN), b"")
+                self.assertEqual(opened(server, client.take_output(), PLAIN), data)
+                self.assertTrue(server.ended)
+
+    def test_what_waits_for_the_rest_of_a_message_is_encrypted_first(self) -> None:
+        peer = Handwritten()
+        client, server = peer.client, Channel(peer.server)
+        opened(client, peer.message(b"\x18\x00\x00\x01"), PLAIN)
+        sent = client.encrypt(b"one, ")
+        rest = peer.message(bytes(1))
+        client.feed(rest, len(rest))
+        sent += client.encrypt(b"two")
+        self.assertEqual(opened(server, sent, PLAIN), b"one, two")
+
+    def test_no_more_waits_for_the_rest_of_a_message_than_is_read_in_two_turns(self) -> None:
+        peer = Handwritten()
+        opened(peer.client, peer.message(b"\x18\x00\x00\x01"), PLAIN)
+        peer.client.encrypt(bytes(2 * PLAIN))
+        self.assertRaises(TlsError, peer.client.encrypt, b"more")
 
 
 class MemoryTests(SynchronousTestCase):
