@@ -251,10 +251,11 @@ class Half(ABC, Generic[R]):
         upload. The answer is then still in our receive buffer. The kernel reports EPIPE instead of ECONNRESET if a
         FIN came before the RST: then the receive buffer has all that the server sent.
         """
-        # Without an open input there is nothing left to read; without an open output this is a second failure.
-        if self.reading is not _INPUT_OPEN or self.writing is not _OUTPUT_OPEN:
+        # Without an open input there is nothing left to read; behind a failed write this is a second failure. What is
+        # written to a half that is FINISHED is its end itself, with TLS.
+        if self.reading is not _INPUT_OPEN or self.writing not in (_OUTPUT_OPEN, _FINISHED):
             self.relay.broken(self)
-        elif why.errno != errno.EPIPE:
+        elif why.errno != errno.EPIPE or self.writing is _FINISHED:
             self.reset_received()
         else:
             self.relay.blame(self)

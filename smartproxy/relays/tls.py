@@ -42,7 +42,7 @@ _UNREAD = 2 * PLAIN
 
 # As in smartproxy.relays.half.
 _DRAINING, _ENDED = Reading.DRAINING, Reading.ENDED
-_FINISHED, _CLOSED = Writing.FINISHED, Writing.CLOSED
+_FAILED, _FINISHED, _CLOSED = Writing.FAILED, Writing.FINISHED, Writing.CLOSED
 
 
 class TlsHalf(Half["TlsRelay"]):
@@ -174,7 +174,8 @@ class TlsHalf(Half["TlsRelay"]):
         """Send the records that the channel has made."""
         channel = self.channel
         while channel is not None and (ready := channel.output()):
-            self.write(CIPHER_VIEW[:ready])
+            if self.writing is not _FAILED:  # of what such a half has sent, the rest is still to be read
+                self.write(CIPHER_VIEW[:ready])
             if ready < CIPHER:
                 return
 

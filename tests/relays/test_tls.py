@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.flow.side import Side
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.detach import Detached
-from smartproxy.net.poller import READABLE
+from smartproxy.net.poller import MARKED, READABLE
 from smartproxy.net.stream import Stream
 from smartproxy.relays import tls
 from smartproxy.testing import Nature
@@ -130,6 +130,19 @@ class WithinTls(OverSockets):
             world.settle()
             ends[index].rst()
             self.assert_over(world, reason)
+            world.assert_nothing_is_left(self)
+
+    def test_bytes_before_a_reset_are_delivered_although_the_end_meets_it_first(self):
+        for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
+            world = self.linked()
+            ends = (world.client, world.upstream)
+            ends[index].write(b"the last bytes")
+            ends[index].rst()
+            ends[1 - index].fin()
+            if isinstance(world.relay, tls.TlsRelay):
+                (world.relay.client, world.relay.upstream)[1 - index].ready(READABLE | MARKED)
+            self.assert_over(world, reason)
+            self.assertEqual(ends[1 - index].received, b"the last bytes")
             world.assert_nothing_is_left(self)
 
     def test_bytes_sent_before_a_cut_are_delivered_complete(self):
@@ -284,6 +297,28 @@ class TlsRelayTests(WithinTls, SynchronousTestCase):
         self.assert_over(world, CloseReason.CLIENT_RESET)
         self.assertEqual(world.upstream.received, b"ask")
         self.assertEqual(world.record.bytes_received, 3)
+        world.assert_nothing_is_left(self)
+
+    def test_all_bytes_before_a_reset_are_relayed_although_each_read_has_an_answer(self):
+        decrypt = Channel.decrypt_shared
+
+        def answering(channel, count):
+            got = decrypt(channel, count)
+            if channel is asked:
+                channel.connection.send(b"an answer")  # as to a change of keys: not sent yet
+            return got
+
+        world = self.linked()
+        asked = world.relay.client.channel
+        self.patch(Channel, "decrypt_shared", answering)
+        self.patch(tls, "PLAIN", 1024)  # what is received at once
+        sent = noise(8 * 1024)
+        world.client.write(sent)
+        world.client.rst()
+        world.relay.client.ready(READABLE)
+        self.assert_over(world, CloseReason.CLIENT_RESET)
+        self.assert_same(world.upstream.received, sent)
+        self.assertTrue(world.upstream.was_reset)
         world.assert_nothing_is_left(self)
 
     def test_an_exception_in_an_event_resets_both_sides(self):
