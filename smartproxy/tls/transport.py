@@ -146,6 +146,8 @@ class TlsTransport:
             got = channel.decrypt(data)
             while got and self._upper is not None:
                 self._upper.dataReceived(bytes(PLAIN_VIEW[:got]))
+                if self._input is _INPUT_CLOSED:
+                    return  # lost; or detached, and the rest belongs to another owner
                 got = channel.read() if got == PLAIN or channel.problem else 0
         except TlsError as broken:
             self._flush()  # the alert that says why

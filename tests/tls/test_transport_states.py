@@ -8,8 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import IllegalTransition
 from smartproxy.flow.states import following
+from smartproxy.tls import channel as tls_channel
+from smartproxy.tls import transport as tls_transport
+from smartproxy.tls.channel import PLAIN_VIEW
 from smartproxy.tls.transport import INPUT, OUTPUT, TlsEvent, TlsInput, TlsOutput
-from tests.relays.tls_worlds import TlsMemoryWorld
+from tests.relays.tls_worlds import TlsMemoryWorld, TlsSocketWorld
 
 
 class TableTests(SynchronousTestCase):
@@ -42,6 +45,28 @@ class TransportTests(SynchronousTestCase):
         world, transport = self.world()  # the client's side was resumed by the world, the upstream's was not
         self.assertEqual(self.states(transport), (TlsInput.OPEN, TlsOutput.OPEN))
         self.assertEqual(self.states(world.near[1].transport), (TlsInput.HELD, TlsOutput.OPEN))
+
+    def test_nothing_of_the_channel_is_taken_behind_a_detach_within_a_delivery(self):
+        """Where an answer switches protocols, a relay gets the connection while bytes of it are delivered."""
+        for module in (tls_channel, tls_transport):
+            self.patch(module, "PLAIN", 4)
+        world = TlsSocketWorld(self)
+        transport = world.near[0].transport
+        channel, delivered = transport.channel, []
+
+        class Detaching:
+            def data_received(self, data):
+                delivered.append(data)
+                channel.connection.send(b"an answer")  # as to a change of keys: not sent yet
+                self.given = transport.detach()
+
+        world.near[0].receiver = detaching = Detaching()
+        world.client.write(b"one,two")
+        world.settle()
+        self.assertEqual(delivered, [b"one,"])
+        self.assertEqual(PLAIN_VIEW[: channel.read()], b"two")
+        self.assertTrue(channel.take_output())
+        detaching.given.sock.close()
 
     def test_an_end_in_each_direction_is_a_state_of_its_own(self):
         world, transport = self.world()
