@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+from random import Random
 from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
@@ -16,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import TlsError
 from smartproxy.tls.channel import CIPHER, CIPHER_VIEW, PLAIN, PLAIN_VIEW, RECORD, Channel
-from tests.relays.relaying import MIB, noise
+from tests.relays.relaying import MIB, digest, noise
 from tests.tls import talk
 from tests.tls.made import Authority
 
@@ -220,6 +221,57 @@ class BytesTests(SynchronousTestCase):
         opened(peer.client, peer.message(b"\x18\x00\x00\x01"), PLAIN)
         peer.client.encrypt(bytes(2 * PLAIN))
         self.assertRaises(TlsError, peer.client.encrypt, b"more")
+
+
+class Direction:
+    """One direction between two channels, with parts of any size; what all channels share is overwritten after each step."""
+
+    def __init__(self, sender: Channel, receiver: Channel, random: Random) -> None:
+        self.sender, self.receiver, self.random = sender, receiver, random
+        self.sent, self.received, self.on_the_wire = b"", b"", b""
+
+    def size(self, most: int) -> int:
+        return self.random.choice((1, 2048, 2049, self.random.randrange(1, RECORD), most))
+
+    def send(self) -> None:
+        data = self.random.randbytes(self.size(PLAIN))
+        self.sent += data
+        self.on_the_wire += self.random.choice((Channel.encrypt, shared))(self.sender, data)
+
+    def receive(self) -> None:
+        size = self.size(PLAIN)
+        part, self.on_the_wire = bytearray(self.on_the_wire[:size]), self.on_the_wire[size:]
+        if self.random.random() < 0.2:
+            self.receiver.feed(part, len(part))
+        else:
+            got = self.receiver.decrypt(part)
+            self.received += PLAIN_VIEW[:got]
+        part[:] = bytes(len(part))
+
+    def finish(self) -> None:
+        self.sender.say_end()
+        self.received += opened(self.receiver, self.on_the_wire + self.sender.take_output(), PLAIN)
+
+
+class RandomTests(SynchronousTestCase):
+    def test_channels_that_take_turns_disturb_neither_each_other_nor_the_other_direction(self) -> None:
+        for seed in range(12):
+            random = Random(seed)
+            directions = []
+            for most in (0, SSL.TLS1_2_VERSION):
+                client, server = pair(most)
+                directions += [Direction(client, server, random), Direction(server, client, random)]
+            for _ in range(60):
+                random.choice((Direction.send, Direction.receive, Direction.receive))(
+                    random.choice(directions)
+                )
+                PLAIN_VIEW[:] = bytes(PLAIN)
+                CIPHER_VIEW[:] = bytes(CIPHER)
+            for one in directions:
+                with self.subTest(seed=seed):
+                    one.finish()
+                    self.assertEqual(digest(one.received), digest(one.sent))
+                    self.assertTrue(one.receiver.ended)
 
 
 class MemoryTests(SynchronousTestCase):
