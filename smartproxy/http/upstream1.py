@@ -89,6 +89,7 @@ class HttpUpstream:
         "_user",
         "is_paused",
     )
+    __deletable__ = ("_client", "_exchange", "_targets")
 
     def __init__(self, connected: Connected) -> None:
         self._connected = connected
@@ -307,6 +308,8 @@ class HttpUpstream:
         if self.is_paused:
             self.resume()
         self._targets.pool.put(self._connected, plan.idle_timeout, plan.most_idle)
+        # They refer to the head of the request, to its client, and to the configuration that it was answered by.
+        del self._client, self._exchange, self._targets
 
     # -- ends ----------------------------------------------------------------------------------------
 
