@@ -118,23 +118,25 @@ class ConnectionPath:
             if may_change:
                 self.admit.route(record, routed)
             self._probe(client, routed.route.keep_alive)
+            # What was found in the first bytes may take megabytes, and a connection may last for days.
+            routed = routed.shortened()
+            del detected
             header = partial(self.send_proxy_header, side=client)
             if routed.speaks_http:
-                outcome = await self.exchange(record, side, routed, header)
+                served = self.exchange(record, side, routed, header)
+                del routed
+                outcome = await served
             elif routed.route.handler is not None:
                 outcome = await self.serve(record, side, routed, client.require_live, self.exchange, header)
             else:
                 linked = await self.connect(routed, partial(header, routed), client.require_live, record)
                 client.require_live()
                 self.timeouts.watch(record, routed.route)
+                del routed
                 outcome = await self.relay(record, side, linked.side, linked.address, *linked.first)
             client.require_live()  # a late PROXY header refuses a connection that is relayed or served already
-        except Completed as completed:
-            outcome = completed.reason
-        except Refused as refused:
-            outcome = self._refuse(side, record, refused)
         except Exception as failed:
-            outcome = self._cut(client, linked, record, failed)
+            outcome = self._ended_by(failed, client, side, linked, record)
         finally:
             self._close(record, outcome, linked)
 
@@ -159,6 +161,21 @@ class ConnectionPath:
         """Apply the route's TCP keep-alive where it differs from the listener's."""
         if differ(wanted, self.keep_alive):
             apply_keepalive(client.transport, options(wanted, self.keep_alive))
+
+    def _ended_by(
+        self,
+        failed: Exception,
+        client: Downstream,
+        side: Side,
+        linked: Connected | None,
+        record: ConnectionRecord,
+    ) -> CloseReason | RejectReason:
+        """End a connection whose path an exception has left. Returns the outcome."""
+        if isinstance(failed, Completed):
+            return failed.reason
+        if isinstance(failed, Refused):
+            return self._refuse(side, record, failed)
+        return self._cut(client, linked, record, failed)
 
     def _refuse(self, side: Side, record: ConnectionRecord, refused: Refused) -> RejectReason:
         """Count a refusal, answer the client and close. Returns the outcome."""

@@ -190,6 +190,8 @@ class HttpDownstream(ClientConnection):
         if is_whole:
             self._request = REQUEST[self._request][_ENDED]
         refused = refusals.routed_or_refused(exchange, self._services)
+        if self._first.detected.request is not None:
+            self._first = self._first.without_request()
         record, name = self.record, exchange.routed.route.name
         self._share = record if name == record.route else self._services.share(record, name)
         self._share.moved_in(exchange.request_bytes, now)

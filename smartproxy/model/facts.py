@@ -153,6 +153,16 @@ class Routed(NamedTuple):
     detected: Detected
     route: RoutePlan
 
+    def shortened(self) -> Routed:
+        """The facts for as long as the connection lasts: the lists of its ClientHello may be large, and have been looked through."""
+        hello = self.detected.hello
+        short = None if hello is None else hello.shortened()
+        return self if short is hello else Routed(self.detected._replace(hello=short), self.route)
+
+    def without_request(self) -> Routed:
+        """The facts for the requests behind the first one, whose head may be large."""
+        return Routed(self.detected._replace(request=None), self.route)
+
     @property
     def speaks_http(self) -> bool:
         """Whether the connection is one of HTTP: on some routes only if it begins with a request, and not at all ports."""

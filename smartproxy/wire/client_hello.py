@@ -52,6 +52,9 @@ _MAJOR = 3
 _TLS_1_2 = 0x0303
 _SESSION_ID_AT = 34  # behind the version (2) and the random (32)
 _SESSION_ID_LIMIT = 32
+#: Entries of each list that are kept of a hello once its route is known: OpenSSL has 60 cipher suites by default, and scanners
+#: offer some hundred.
+KEPT: Final = 128
 _HOST_NAME = 0
 _EXTENSION_HEAD = 4
 
@@ -78,6 +81,19 @@ class ClientHello(NamedTuple):
     cipher_suites: tuple[int, ...] = ()
     signature_algorithms: tuple[int, ...] = ()
     bad_name: bool = False
+
+    def shortened(self) -> ClientHello:
+        """The same with at most :data:`KEPT` entries in each list, which is all of what usual clients send.
+
+        The lists of a hello of 128 KiB take over 2 MB.
+        """
+        if max(len(self.alpn), len(self.cipher_suites), len(self.signature_algorithms)) <= KEPT:
+            return self
+        return self._replace(
+            alpn=self.alpn[:KEPT],
+            cipher_suites=self.cipher_suites[:KEPT],
+            signature_algorithms=self.signature_algorithms[:KEPT],
+        )
 
 
 class _MalformedHelloError(Exception):
