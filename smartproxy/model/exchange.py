@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from smartproxy.wire.http_fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from smartproxy.wire.http_head import RequestHead
     from smartproxy.wire.verdict import Malformed
 
+#: Fields that logs show.
+_SHOWN: Final = ("user-agent", "referer")
 #: The status of a request whose client has left before the answer was complete (nginx's).
 CLIENT_LEFT = 499
 #: The status of a request that has made a tunnel of its connection.
@@ -126,6 +130,14 @@ class Exchange:
             return (0, 0) if self.tunnel_from is None else self.moved_since(self.tunnel_from)
         may_repeat = self.is_reused and self.answered_at is None
         return (0, 0) if may_repeat else (self.request_bytes, self.response_bytes)
+
+    def forget_content(self) -> None:
+        """Drop what was sent on of its head: it has made a tunnel, which may last for days. What logs show is kept."""
+        head, terms = self.head, self.terms
+        shown = Fields.of((name, value) for name in _SHOWN for value in head.fields.noted(name)[:1])
+        self.head = head._replace(fields=shown)
+        self.terms = terms._replace(lines=b"", framing_lines=b"", proxy_lines=b"")
+        self.routed = self.routed.without_request()
 
     def moved_since(self, before: tuple[int, int]) -> tuple[int, int]:
         """Bytes that its connection has received and sent since it had ``before``."""

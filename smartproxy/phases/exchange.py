@@ -336,6 +336,7 @@ class ExchangeHttp:
 
         if isinstance(linked, Connected):
             linked.end_request()
+            exchange.forget_content()
             over = self._relay(record, side, linked.side, linked.address, b"")
         else:
             over = linked.start(record, side, exchange.routed, self._clock)

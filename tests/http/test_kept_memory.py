@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 
 from smartproxy.model.exchange import Exchange
-from tests.http.case import OK, HttpCase
+from smartproxy.wire.http_fields import Fields
+from tests.http.case import OK, SWITCHED, UPGRADE, AnswerCase, HttpCase, http_route
 
 REQUEST = b"GET /a HTTP/1.1\r\nHost: a.test\r\nCookie: %b\r\n\r\n" % (b"c" * 60_000)
 
@@ -29,3 +30,20 @@ class KeptTests(HttpCase):
             client.fin()
             self.network.settle()
         self.assertEqual(len(self.backend.connections), 1)
+
+
+class TunnelTests(AnswerCase):
+    def test_a_tunnel_keeps_only_what_its_line_of_the_log_has(self):
+        self.log_to(http_route())
+        more = b"User-Agent: test\r\nReferer: there\r\nCookie: %b\r\n\r\n" % (b"c" * 60_000)
+        client = self.connect(80, UPGRADE[:-2] + more)
+        self.answer(SWITCHED)
+        self.network.run(3)
+        (exchange,) = held(Exchange)
+        self.assertEqual([each for each in held(Fields) if b"Cookie" in each.block], [])
+        self.assertLess(len(exchange.terms.lines), 1000)
+        client.rst()
+        self.network.settle()
+        (line,) = self.lines()
+        shown = [line[key] for key in ("path", "status", "userAgent", "referer")]
+        self.assertEqual(shown, ["/ws", 101, "test", "there"])
