@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from smartproxy.admin.control import LiveConnections
-from smartproxy.observe.access_log import LONGEST_PATH
+from smartproxy.model.outcome import LONGEST_PATH
 from smartproxy.observe.connection_fields import connection_fields
 
 if TYPE_CHECKING:

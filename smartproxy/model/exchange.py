@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from smartproxy.model.outcome import LONGEST_PATH
 from smartproxy.wire.http_fields import Fields
 
 if TYPE_CHECKING:
@@ -134,10 +135,10 @@ class Exchange:
     def forget_content(self) -> None:
         """Drop what was sent on of its head: it has made a tunnel, which may last for days. What logs show is kept."""
         head, terms = self.head, self.terms
-        shown = Fields.of((name, value) for name in _SHOWN for value in head.fields.noted(name)[:1])
-        self.head = head._replace(fields=shown)
+        shown = ((name, value[:LONGEST_PATH]) for name in _SHOWN for value in head.fields.noted(name)[:1])
+        self.head = head._replace(target="", path=head.path[:LONGEST_PATH], fields=Fields.of(shown))
         self.terms = terms._replace(lines=b"", framing_lines=b"", proxy_lines=b"")
-        self.routed = self.routed.without_request()
+        self.routed, self.rewritten = self.routed.without_request(), ""
 
     def moved_since(self, before: tuple[int, int]) -> tuple[int, int]:
         """Bytes that its connection has received and sent since it had ``before``."""

@@ -59,6 +59,9 @@ Outcome: TypeAlias = CloseReason | RejectReason
 
 #: Characters of a detail at most: ten failed targets with their errors.
 LONGEST_DETAIL: Final = 1000
+#: Characters that are shown of a path, a user agent or a referer at most; a head may have 64 KiB
+#: (:mod:`smartproxy.wire.http_head`), and a line of the log has to fit in an atomic write to a pipe.
+LONGEST_PATH: Final = 512
 
 
 class EndedBy(StrEnum):

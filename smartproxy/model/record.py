@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from smartproxy.model import facts
 from smartproxy.model.outcome import (
     LONGEST_DETAIL,
+    LONGEST_PATH,
     CloseReason,
     ConnectionState,
     EndedBy,
@@ -119,7 +120,7 @@ class ConnectionRecord:
     :ivar header: the PROXY header of a trusted peer, if it sent one.
     :ivar sni: the server name of the ClientHello; ``None`` without TLS, or where it has none.
     :ivar host: the Host of the HTTP request that was looked at, inside of terminated TLS too; ``None`` without one.
-    :ivar path: the path of the same request.
+    :ivar path: the path of the same request, as much as is shown.
     :ivar secured: the TLS parameters negotiated with the client, if its TLS is terminated here.
     :ivar tls: whether it carries TLS, according to its first bytes or its route.
     :ivar shares: what it has moved for other routes than ``route``; ``None`` without one.
@@ -217,7 +218,7 @@ class ConnectionRecord:
             self.sni = detected.hello.server_name
         if detected.request is not None:
             self.host = detected.request.host
-            self.path = detected.request.path
+            self.path = detected.request.path[:LONGEST_PATH]
 
     def explain(self, outcome: Outcome, text: str, side: EndedBy | None = None) -> None:
         """Store why the connection ends with ``outcome``, for the logs. The first text for an outcome counts.

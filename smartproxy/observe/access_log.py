@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from smartproxy.model.ending import detail_of, side_of
 from smartproxy.model.facts import ApplicationProtocol, agreed
+from smartproxy.model.outcome import LONGEST_PATH
 from smartproxy.model.shown_tlvs import shown_tlvs
 from smartproxy.model.timestamps import Moment
 from smartproxy.observe.connection_fields import connection_fields
@@ -56,9 +57,6 @@ _COMMON_NAMES = (
     "id", "listener", "clientIp", "clientPort", "peerIp", "proxyProtocol", "proxyTlvs", "protocol", "tls", "sni", "tlsVersion",
     "cipher", "alpn", "clientCertificate", "keepAlive", "openedAt",
 )  # fmt: skip
-#: Characters of a path, a user agent or a referer at most; a head may have 64 KiB (:mod:`smartproxy.wire.http_head`), and a line
-#: of the log has to fit in an atomic write to a pipe.
-LONGEST_PATH: Final = 512
 #: Microseconds; to round a number and to find its shortest text costs four times as much.
 _SECONDS: Final = "%.6f"
 #: Seconds for which the relation of the two clocks is taken for the same.

@@ -65,6 +65,12 @@ class KeptTests(NetworkTestCase):
         self.network.settle()
         self.assertEqual(client.received.count(b"200 OK"), 2)
 
+    def test_of_a_long_path_is_kept_what_is_shown(self):
+        request = b"GET /a%b HTTP/1.1\r\nHost: a.test\r\n\r\n" % (b"p" * 60_000)
+        self.established(request, http_route(path="/a*"), http_route("other", path="/other"))
+        (record,) = self.proxy.registry.live.values()
+        self.assertEqual(record.path, "/a" + "p" * 510)
+
     def test_what_a_handler_is_given_is_bounded(self):
         given = []
 
