@@ -41,7 +41,6 @@ CIPHER = PLAIN + 16 * 1024
 _AT_ONCE = 2 * RECORD
 #: OpenSSL's memory that has held no more bytes than this is kept; to exchange it takes 1 us.
 _SMALL = 2048
-
 #: Plaintext that may wait to be encrypted. OpenSSL writes nothing while it has a part of a handshake message: of a ticket,
 #: say, that a target with small records sends in several of them. The rest follows as a rule at once.
 _LATE = 2 * PLAIN
@@ -77,9 +76,7 @@ class Channel:
         self._into = inside._into_ssl  # noqa: SLF001 - likewise
         self._from = inside._from_ssl  # noqa: SLF001 - likewise
         self._unread = 0  # bytes that OpenSSL was given since it had read all
-        self._borrowed = (
-            False  # whether OpenSSL has read from memory of the caller's, to which nothing can be added
-        )
+        self._borrowed = False  # whether it reads from memory of the caller's, to which nothing can be added
         self._late = b""  # what waits to be encrypted: see _LATE
         self._ends_late = False  # whether our close_notify waits likewise
         self.ended = False
