@@ -82,9 +82,9 @@ class Channel:
         self.ended = False
         self.problem = ""
 
-    def feed(self, data: Buffer, count: int) -> None:
-        """Pass ``count`` bytes of ciphertext, received from the peer, to OpenSSL."""
-        self._feed(ffi.from_buffer(data), count)
+    def feed(self, data: Buffer) -> None:
+        """Pass ciphertext, received from the peer, to OpenSSL."""
+        self._feed(ffi.from_buffer(data), len(data))
 
     def _feed(self, at: Any, count: int) -> None:
         if self._borrowed:

@@ -55,7 +55,7 @@ async def handshake(side: Side, channel: Channel, deadlines: Deadlines, seconds:
         while True:
             held = side.consume()
             if held:
-                channel.feed(held, len(held))
+                channel.feed(held)
             done = channel.handshake()
             if done and not channel.is_awaited:
                 return

@@ -269,7 +269,7 @@ class TlsTransport:
         self.lower.receiver = None
         held = self.lower.consume()
         if held:
-            self.channel.feed(held, len(held))
+            self.channel.feed(held)
         transport = self.lower.detach()
         if not can_detach(transport):
             raise TypeError(f"{transport!r} has no socket that can be detached")

@@ -123,7 +123,7 @@ def _receive(channel, came):
         if channel.handshake():
             got = channel.decrypt(came)
         else:
-            channel.feed(came, len(came))
+            channel.feed(came)
             got = channel.read() if channel.handshake() else 0
         assert 0 <= got <= PLAIN
     except TlsError as error:

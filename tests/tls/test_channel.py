@@ -153,7 +153,7 @@ class BytesTests(SynchronousTestCase):
         client, server = pair()
         came = sealed(client, data, RECORD)
         for at in (0, 1000):
-            server.feed(came[at : at + 1000], 1000)
+            server.feed(came[at : at + 1000])
         self.assertEqual(opened(server, came[2000:], PLAIN), data)
 
     def test_both_ways_to_encrypt_give_all_of_it(self) -> None:
@@ -217,7 +217,7 @@ class BytesTests(SynchronousTestCase):
         opened(client, peer.message(b"\x18\x00\x00\x01"), PLAIN)
         sent = client.encrypt(b"one, ")
         rest = peer.message(bytes(1))
-        client.feed(rest, len(rest))
+        client.feed(rest)
         sent += client.encrypt(b"two")
         self.assertEqual(opened(server, sent, PLAIN), b"one, two")
 
@@ -247,7 +247,7 @@ class Direction:
         size = self.size(PLAIN)
         part, self.on_the_wire = bytearray(self.on_the_wire[:size]), self.on_the_wire[size:]
         if self.random.random() < 0.2:
-            self.receiver.feed(part, len(part))
+            self.receiver.feed(part)
         else:
             got = self.receiver.decrypt(part)
             self.received += PLAIN_VIEW[:got]
@@ -305,7 +305,7 @@ class MemoryTests(SynchronousTestCase):
 
     def test_bytes_that_were_received_before_they_were_read(self) -> None:
         def fed(channel: Channel, data: bytes) -> None:
-            channel.feed(data, len(data))
+            channel.feed(data)
             while channel.read():
                 pass
 
@@ -365,7 +365,7 @@ class MemoryTests(SynchronousTestCase):
             with contextlib.suppress(SSL.WantReadError):
                 connecting.do_handshake()
             came = connecting.bio_read(1 << 16)
-            server.feed(came, len(came))
+            server.feed(came)
             if server.handshake():
                 return server
             connecting.bio_write(server.take_output())
