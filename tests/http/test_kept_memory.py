@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-
 from smartproxy.model.exchange import Exchange
 from smartproxy.wire.http_fields import Fields
 from tests.http.case import OK, SWITCHED, UPGRADE, AnswerCase, HttpCase, http_route
+from tests.reachable import reachable
 
 REQUEST = b"GET /a HTTP/1.1\r\nHost: a.test\r\nCookie: %b\r\n\r\n" % (b"c" * 60_000)
-
-
-def held(kind):
-    gc.collect()
-    return [each for each in gc.get_objects() if isinstance(each, kind)]
 
 
 class KeptTests(HttpCase):
@@ -21,7 +15,7 @@ class KeptTests(HttpCase):
         self.exchange(self.connect(), REQUEST)
         self.assertEqual(len(self.proxy._runtime.targets.pool), 1)
         self.network.run(3)  # the dial is not watched any more
-        self.assertEqual(held(Exchange), [])
+        self.assertEqual(reachable(Exchange), [])
 
     def test_it_carries_the_next_request(self):
         for _ in range(2):
@@ -39,8 +33,8 @@ class TunnelTests(AnswerCase):
         client = self.connect(80, UPGRADE[:-2].replace(b"/ws", b"/ws" + b"p" * 1000) + more)
         self.answer(SWITCHED)
         self.network.run(3)
-        (exchange,) = held(Exchange)
-        self.assertEqual([each for each in held(Fields) if b"Cookie" in each.block], [])
+        (exchange,) = reachable(Exchange)
+        self.assertEqual([each for each in reachable(Fields) if b"Cookie" in each.block], [])
         self.assertLess(
             len(exchange.terms.lines + exchange.head.target.encode() + exchange.head.path.encode()), 1000
         )

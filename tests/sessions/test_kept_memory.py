@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-
 from smartproxy import Route
 from smartproxy.wire import client_hello
 from smartproxy.wire.client_hello import ClientHello
 from smartproxy.wire.http_fields import Fields
 from tests.http.case import http_route
 from tests.on_network import HOST, NetworkTestCase
+from tests.reachable import reachable
 
 COOKIE = b"Cookie: " + b"c" * 60_000
 REQUEST = b"GET /a HTTP/1.1\r\nHost: a.test\r\n%b\r\n\r\n" % COOKIE
@@ -18,14 +17,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HELLO = client_hello.build("a.test", cipher_suites=range(1000, 31_000))
 
 
-def kept(kind):
-    gc.collect()
-    return [each for each in gc.get_objects() if isinstance(each, kind)]
-
-
 class KeptTests(NetworkTestCase):
     def large_heads(self):
-        return [each for each in kept(Fields) if COOKIE in each.block]
+        return [each for each in reachable(Fields) if COOKIE in each.block]
 
     def established(self, first, *routes):
         """A connection that is relayed, or has been answered."""
@@ -43,7 +37,7 @@ class KeptTests(NetworkTestCase):
             action={"targets": [{"host": HOST, "port": 9000}]},
         )
         self.established(HELLO, route)
-        self.assertEqual(kept(ClientHello), [])
+        self.assertEqual(reachable(ClientHello), [])
 
     def test_a_relayed_connection_keeps_no_head(self):
         route = Route(
@@ -88,4 +82,4 @@ class KeptTests(NetworkTestCase):
         self.connect(80, HELLO)
         self.assertEqual(given[0].server_name, "a.test")
         self.assertLess(len(given[0].cipher_suites), 200)
-        self.assertEqual(kept(ClientHello), given)
+        self.assertEqual(reachable(ClientHello), given)
